@@ -1,0 +1,1 @@
+"""Raw face videos to flow features in TFRecord shards, with NumPy and OpenCV (no JAX)."""

@@ -1,0 +1,175 @@
+"""Loading a config file and overriding its keys on the command line.
+
+`--config FILE[:ARGUMENT]` names a Python file with `get_config()` (or `get_config(argument)`);
+`--config.a.b=value` overrides one key.  Values are Python literals; a word is a string.
+"""
+
+import argparse
+import ast
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from spotjax import config as config_lib
+from spotjax.config import Config
+from spotjax.errors import UserError
+
+
+def parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """An argument parser whose help also lists every config key with type, default, meaning."""
+    lines = ["config keys (override with --config.KEY=VALUE):"]
+    lines += [f"  {key:<32} {kind:<24} {text}" for key, kind, text in describe(Config)]
+    return argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog="\n".join(lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def parse(
+    argument_parser: argparse.ArgumentParser, argv: list[str]
+) -> tuple[argparse.Namespace, list[str]]:
+    """Parse `argv`; returns the options and the `--config.key=value` overrides.
+
+    Raises UserError for an argument that is neither.
+    """
+    options, rest = argument_parser.parse_known_args(argv)
+    overrides: list[str] = []
+    position = 0
+    while position < len(rest):
+        word = rest[position]
+        if not word.startswith("--config."):
+            raise UserError(f"unknown argument {word!r}: see --help")
+        if "=" not in word:
+            position += 1
+            if position == len(rest):
+                raise UserError(f"{word} has no value: write {word}=VALUE")
+            word = f"{word}={rest[position]}"
+        overrides.append(word.removeprefix("--config."))
+        position += 1
+    return options, overrides
+
+
+def load_config(path: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+    """Run the config file `path` and apply `key=value` overrides.
+
+    Raises UserError naming the file or the key and, for an unknown key, the nearest known one.
+    """
+    file, _, argument = path.partition(":")
+    if not Path(file).is_file():
+        known = sorted(str(p) for p in Path("configs").glob("*.py"))
+        near = difflib.get_close_matches(file, known, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else "see the folder configs/"
+        raise UserError(f"--config {file}: no such file; {hint}")
+    namespace: dict[str, Any] = {"__name__": "spotjax_config", "__file__": file}
+    try:
+        exec(compile(Path(file).read_text(), file, "exec"), namespace)  # noqa: S102
+        result = namespace["get_config"](*([argument] if argument else []))
+    except pydantic.ValidationError as error:
+        raise UserError(f"{file}: {_explain(error)}") from None
+    except KeyError as error:
+        raise UserError(f"{file}: {error.args[0]} is not defined or not known in it") from None
+    except (SyntaxError, TypeError, NameError, ValueError, ImportError) as error:
+        raise UserError(f"{file}: {type(error).__name__}: {error}") from None
+    if not isinstance(result, Config):
+        raise UserError(f"{file}: get_config() returned {type(result).__name__}, not a Config")
+    return override(result, overrides)
+
+
+def override(config: Config, overrides: list[str] | tuple[str, ...]) -> Config:
+    """`config` with `key=value` overrides applied.  Raises UserError naming the key."""
+    values = config_lib.to_dict(config)
+    for text in overrides:
+        key, _, value = text.partition("=")
+        _assign(values, key, _literal(value))
+    try:
+        return config_lib.from_dict(values)
+    except pydantic.ValidationError as error:
+        raise UserError(f"--config.{_explain(error)}") from None
+
+
+def describe(kind: Any, prefix: str = "") -> list[tuple[str, str, str]]:
+    """`(key, type, "default; meaning")` of every key below the section `kind`."""
+    hints = typing.get_type_hints(kind)
+    rows: list[tuple[str, str, str]] = []
+    for field in dataclasses.fields(kind):
+        sections = [k for k in _options(hints[field.name]) if dataclasses.is_dataclass(k)]
+        if sections:
+            rows += describe(sections[0], f"{prefix}{field.name}.")
+            continue
+        info = field.default
+        default = getattr(info, "default", info)
+        text = getattr(info, "description", None)
+        if text is None:
+            continue
+        rows.append((prefix + field.name, _type_name(hints[field.name]), f"[{default}] {text}"))
+    return rows
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    """The members of a union, or the hint alone."""
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if union else (hint,)
+
+
+def _type_name(hint: Any) -> str:
+    names = []
+    for option in _options(hint):
+        if typing.get_origin(option) is typing.Literal:
+            names += [str(value) for value in typing.get_args(option)]
+        elif option is type(None):
+            names.append("None")
+        elif typing.get_origin(option) is tuple:
+            names.append("tuple")
+        else:
+            names.append(getattr(option, "__name__", str(option)))
+    return "|".join(names)
+
+
+def _literal(text: str) -> Any:
+    """A Python literal, or the word itself."""
+    if text.lower() in ("none", "true", "false"):
+        return {"none": None, "true": True, "false": False}[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _assign(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set `values["a"]["b"] = value` for the key "a.b"; a missing optional section is created."""
+    *parents, leaf = key.split(".")
+    node = values
+    for parent in parents:
+        if node.get(parent, 0) is None:
+            node[parent] = {}
+        child = node.get(parent)
+        if not isinstance(child, dict):
+            raise UserError(f"--config.{key}: unknown key; {_nearest(key)}")
+        node = child
+    if isinstance(node.get(leaf), dict):
+        raise UserError(f"--config.{key}: is a section; set one of its keys, {_nearest(key + '.')}")
+    node[leaf] = value
+
+
+def _nearest(key: str) -> str:
+    known = [name for name, _, _ in describe(Config)]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+    return f"did you mean --config.{near[0]}?"
+
+
+def _explain(error: pydantic.ValidationError) -> str:
+    """The first complaint of pydantic as `key: what is wrong`."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{key}: unknown key; {_nearest(key)}"
+    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, got {json.dumps(first['input'], default=str)}"

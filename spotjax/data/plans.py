@@ -1,0 +1,117 @@
+"""LOSO folds and the order of their samples (NumPy only).
+
+The leakage wall: a fold's sample table is made from the videos of the other subjects alone, so
+the held-out subject's labels are not even in memory of the program that trains the fold.  All
+randomness comes from (seed, problem, fold, epoch), so a fold's plan does not depend on which other
+folds are trained beside it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from spotjax.errors import UserError
+from spotjax.types import Dataset, Samples, System
+
+_SELECT, _ORDER = 0, 1
+
+
+class Fold(NamedTuple):
+    """One held-out subject of one problem."""
+
+    index: int
+    """Position of the subject among all subjects of the data set."""
+    subject: str
+    samples: Samples
+    """The samples this fold trains on, none of them from `subject`."""
+
+    @property
+    def size(self) -> int:
+        """Number of samples."""
+        return len(next(iter(self.samples.values())))
+
+
+def _rng(seed: int, problem: int, fold: int, purpose: int, epoch: int = 0) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence([seed, problem, fold, purpose, epoch]))
+
+
+def chosen_subjects(dataset: Dataset, wanted: Sequence[str]) -> tuple[str, ...]:
+    """The subjects to hold out: all, or those `wanted`.  Raises UserError for an unknown one."""
+    unknown = [subject for subject in wanted if subject not in dataset.subjects]
+    if unknown:
+        raise UserError(
+            f"train.folds: no subject {unknown[0]!r} in {dataset.name}; "
+            f"there are {', '.join(dataset.subjects)}"
+        )
+    return tuple(s for s in dataset.subjects if not wanted or s in wanted)
+
+
+def loso(
+    system: System, dataset: Dataset, problem: str, seed: int, wanted: Sequence[str] = ()
+) -> list[Fold]:
+    """Leave-one-subject-out folds of `problem`, in the order of the data set.
+
+    Raises UserError if there are fewer than two subjects, or if a fold has nothing to learn from.
+    """
+    subjects = dataset.subjects
+    if len(subjects) < 2:
+        raise UserError(
+            f"{dataset.name}: leave-one-subject-out needs at least 2 subjects, "
+            f"there is {len(subjects)}"
+        )
+    number = system.problems.index(problem)
+    valid = dataset.streams[f"valid_{problem}"]
+    tables = {
+        video.id: system.targets(video, valid[video.rows] > 0, problem)
+        for video in dataset.videos
+    }
+    folds = []
+    for subject in chosen_subjects(dataset, wanted):
+        index = subjects.index(subject)
+        kept = [tables[v.id] for v in dataset.videos if v.subject != subject]
+        joined = {name: np.concatenate([table[name] for table in kept]) for name in kept[0]}
+        samples = system.select(joined, _rng(seed, number, index, _SELECT), problem)
+        fold = Fold(index, subject, samples)
+        if fold.size == 0:
+            raise UserError(
+                f"{dataset.name}: fold {subject} has nothing to learn {problem}-expressions "
+                "from: no other subject has one"
+            )
+        folds.append(fold)
+    return folds
+
+
+def stack(folds: Sequence[Fold]) -> Samples:
+    """The folds' sample tables padded with zeros to one length: `[F, N, ...]`."""
+    longest = max(fold.size for fold in folds)
+    return {
+        name: np.stack(
+            [
+                np.concatenate(
+                    [
+                        fold.samples[name],
+                        np.zeros((longest - fold.size, *array.shape[1:]), array.dtype),
+                    ]
+                )
+                for fold in folds
+            ]
+        )
+        for name, array in folds[0].samples.items()
+    }
+
+
+def epoch_order(
+    folds: Sequence[Fold], problem: int, seed: int, epoch: int, batch: int, reshuffle: bool = True
+) -> np.ndarray:
+    """Which samples each step of an epoch uses: i32[F, S, B], -1 for padding.
+
+    Each fold's own shuffled order cut into batches; the last one may be partial, and folds with
+    fewer samples end with steps of padding only.
+    """
+    steps = max(-(-fold.size // batch) for fold in folds)
+    order = np.full((len(folds), steps * batch), -1, np.int32)
+    for row, fold in enumerate(folds):
+        rng = _rng(seed, problem, fold.index, _ORDER, epoch if reshuffle else 0)
+        order[row, : fold.size] = rng.permutation(fold.size)
+    return order.reshape(len(folds), steps, batch)

@@ -1,0 +1,57 @@
+"""What a shard record and the manifest contain: the only contract between the two rooms.
+
+`data_prep` writes by it, `spotjax.data.shards` reads by it.  A shard is one video; a record is a
+chunk of at most 256 consecutive frames, so a record stays small whatever the video's length.
+Records are tf.Example messages in the layout of tensorflow-datasets' `FeaturesDict`, so that
+`tfds.builder_from_directory(folder).as_dataset()` reads them where TensorFlow is installed.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+SCHEMA_VERSION = 1
+RECORD_FRAMES = 256
+MANIFEST = "manifest.json"
+SPLIT = "train"
+
+
+class Stream(NamedTuple):
+    """One array of a video: `dtype[T, *shape]`."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def features_dict(streams: dict[str, Stream]) -> tfds.features.FeaturesDict:
+    """The tfds features of a record with these streams.
+
+    Fixed fields: `dataset`, `subject`, `video` (text); `fps`; `start` (first frame of the chunk),
+    `num_frames` (of the whole video); `frame_ids` i32[n], the data set's own frame numbers;
+    `face` u8[n], 1 where a face was found; `intervals` i32[m, 5] of the whole video: onset, apex
+    (-1 unknown), offset (0-based inclusive), type (index into the manifest's `types`), emotion
+    (index into `emotions`, -1 none).
+    """
+    tensor, text = tfds.features.Tensor, tfds.features.Text
+    fixed: dict[str, Any] = {
+        "dataset": text(),
+        "subject": text(),
+        "video": text(),
+        "fps": np.float32,
+        "start": np.int64,
+        "num_frames": np.int64,
+        "frame_ids": tensor(shape=(None,), dtype=np.int32, encoding="bytes"),
+        "face": tensor(shape=(None,), dtype=np.uint8, encoding="bytes"),
+        "intervals": tensor(shape=(None, 5), dtype=np.int32, encoding="bytes"),
+    }
+    for name, stream in streams.items():
+        fixed[name] = tensor(
+            shape=(None, *stream.shape), dtype=np.dtype(stream.dtype).type, encoding="bytes"
+        )
+    return tfds.features.FeaturesDict(fixed)
+
+
+def shard_name(dataset: str, index: int, count: int) -> str:
+    """tfds file name of shard `index` of `count`."""
+    return f"{dataset}-{SPLIT}.tfrecord-{index:05d}-of-{count:05d}"

@@ -1,0 +1,279 @@
+"""`python -m spotjax.evaluate --workdir RUN`: score held-out subjects from a run's checkpoints.
+
+Every video is scored by the fold that never saw its subject.  Writes `metrics.json`,
+`intervals.csv`, `curves.npz` and `report.html` into the run directory.
+"""
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from spotjax import baselines, checkpoints, evaluation, folds, report, rundir, scoring, training
+from spotjax.cli import override, parse, parser
+from spotjax.config import EXPRESSION_TYPES, Config, to_dict
+from spotjax.data import plans, shards
+from spotjax.errors import UserError, command
+from spotjax.systems import build
+from spotjax.types import Dataset, Detection, System, Video
+
+Curves = dict[str, dict[str, np.ndarray]]
+"""Score curves f32[T] by problem and video id."""
+
+
+def score_run(
+    workdir: Path, config: Config, dataset: Dataset, system: System, arrays: Any = None
+) -> Curves:
+    """Score curves of all held-out subjects from the newest checkpoints of the run."""
+    subjects = plans.chosen_subjects(dataset, config.train.folds)
+    frames = sum(v.num_frames for v in dataset.videos if v.subject in subjects)
+    mesh = folds.make_mesh(1)
+    curves = {}
+    for problem in system.problems:
+        with checkpoints.Checkpoints(workdir, problem) as store:
+            tree, meta = store.restore()
+        if meta["epochs"] < config.train.epochs:
+            raise UserError(
+                f"{workdir}: {problem} is trained for {meta['epochs']} of {config.train.epochs} "
+                "epochs: run spotjax.train again, it goes on from there"
+            )
+        streams = training.put_streams(system, problem, dataset.streams, mesh)
+        with tqdm(total=frames, desc=f"score {problem}", unit="frame", disable=None) as bar:
+            curves[problem] = scoring.score_problem(
+                system, problem, dataset, subjects, tree["variables"], streams, bar.update
+            )
+    return curves
+
+
+def evaluate_run(workdir: Path, config: Config, dataset: Dataset, command_line: str) -> Any:
+    """Score, decode, count and write all results; returns the content of metrics.json."""
+    system = build(config.system, dict(dataset.k))
+    curves = score_run(workdir, config, dataset, system)
+    subjects = plans.chosen_subjects(dataset, config.train.folds)
+    videos = [video for video in dataset.videos if video.subject in subjects]
+    options = config.evaluation
+
+    found, drawn = {}, {}
+    for video in videos:
+        found[video.id], drawn[video.id] = decode_video(system, dataset, video, curves)
+    per_subject = evaluation.by_subject(videos, found, options)
+    metrics = {
+        "protocol": protocol(config, dataset, videos, command_line),
+        "results": evaluation.table(videos, found, options),
+        "control": evaluation.table(videos, control(config, dataset, videos), options),
+        "chance": evaluation.chance(videos, found, options, config.train.seed),
+        "bootstrap": evaluation.bootstrap(per_subject, options.bootstrap, config.train.seed),
+        "variants": variants(config, system, dataset, videos, curves),
+        "subjects": evaluation.as_json(per_subject),
+        "warnings": warnings_for(config, dataset, found),
+    }
+    rundir.write_json(workdir / "metrics.json", metrics)
+    rundir.write_text(workdir / "intervals.csv", intervals_csv(videos, found))
+    write_curves(workdir / "curves.npz", curves)
+    taken = evaluation.matches(videos, found, options)
+    pages = [video_report(dataset, v, found[v.id], drawn[v.id], taken) for v in videos]
+    page = report.render(metrics, pages, rundir.Log(workdir).read(), f"spotjax: {config.name}")
+    rundir.write_text(workdir / "report.html", page)
+    return metrics
+
+
+def decode_video(
+    system: System, dataset: Dataset, video: Video, curves: Curves, **overrides: Any
+) -> tuple[list[Detection], Any]:
+    """Detections and drawn curves of one video; `overrides` replace decoding options."""
+    scores = {problem: curves[problem][video.id] for problem in system.problems}
+    valid = {p: dataset.streams[f"valid_{p}"][video.rows] > 0 for p in system.problems}
+    return system.decode(scores, valid, **overrides)
+
+
+def control(
+    config: Config, dataset: Dataset, videos: Sequence[Video], interval: str | None = None
+) -> dict[str, list[Detection]]:
+    """The training-free control's detections, decoded as the system's."""
+    where = interval or config.system.interval
+    return {
+        video.id: baselines.strain_sum(dataset, video, config.system.smoothing, where)
+        for video in videos
+    }
+
+
+def variants(
+    config: Config, system: System, dataset: Dataset, videos: Sequence[Video], curves: Curves
+) -> list[dict[str, Any]]:
+    """The same scores under each matching rule and each placement of the interval."""
+    rows = []
+    for interval, rule in product(("published", "centred"), evaluation.metrics.RULES):
+        found = {
+            v.id: decode_video(system, dataset, v, curves, interval=interval)[0] for v in videos
+        }
+        free = control(config, dataset, videos, interval)
+        chosen = (config.system.interval, config.evaluation.rule)
+        rows.append(
+            {
+                "rule": rule,
+                "interval": interval,
+                "headline": (interval, rule) == chosen,
+                "results": evaluation.table(videos, found, config.evaluation, rule),
+                "control": evaluation.table(videos, free, config.evaluation, rule),
+            }
+        )
+    return rows
+
+
+def protocol(
+    config: Config, dataset: Dataset, videos: Sequence[Video], command_line: str
+) -> dict[str, Any]:
+    """What was done, in the words that every table repeats."""
+    subjects = plans.chosen_subjects(dataset, config.train.folds)
+    return {
+        "name": config.name,
+        "system": config.system.name,
+        "data_set": dataset.name,
+        "held_out": "one subject at a time; its labels are never seen by its fold",
+        "subjects": len(subjects),
+        "videos": config.evaluation.videos,
+        "num_videos": len(videos),
+        "annotations": {
+            type: sum(i.type == type for v in videos for i in v.intervals)
+            for type in EXPRESSION_TYPES
+        },
+        "epoch_choice": "last",
+        "rule": config.evaluation.rule,
+        "iou": config.evaluation.iou,
+        "interval": config.system.interval,
+        "p": config.system.p,
+        "k": dict(dataset.k),
+        "k_source": dataset.manifest["k_source"],
+        "flow": config.features.flow.method,
+        "epochs": config.train.epochs,
+        "seed": config.train.seed,
+        "skipped_videos": len(dataset.manifest["skipped"]),
+        "features_hash": dataset.manifest["hash"],
+        "versions": rundir.versions() | dataset.manifest["versions"],
+        "command": command_line,
+        "config": to_dict(config),
+    }
+
+
+def warnings_for(
+    config: Config, dataset: Dataset, found: dict[str, list[Detection]]
+) -> list[str]:
+    """What a reader of the numbers must know, in sentences."""
+    notes = [f"{quirk}" for quirk in dataset.manifest["quirks"]]
+    notes += [f"left out: {item['video']}: {item['reason']}" for item in dataset.manifest["skipped"]]
+    if config.train.folds:
+        notes.append("only the folds " + ", ".join(config.train.folds) + " were trained and scored")
+    for type in EXPRESSION_TYPES:
+        if not any(d.type == type for detections in found.values() for d in detections):
+            notes.append(f"no {type}-expression was spotted in any video")
+    without = int(sum((dataset.streams["face"][v.rows] == 0).sum() for v in dataset.videos))
+    if without:
+        notes.append(f"{without} frames have no face; they are not scored")
+    return notes
+
+
+def intervals_csv(videos: Sequence[Video], found: dict[str, list[Detection]]) -> str:
+    """`subject,video,type,onset,apex,offset,score`: the data set's own frame numbers, inclusive."""
+    rows: list[list[Any]] = [["subject", "video", "type", "onset", "apex", "offset", "score"]]
+    for video in videos:
+        for d in sorted(found[video.id]):
+            ids = [int(video.frame_ids[frame]) for frame in (d.onset, d.apex, d.offset)]
+            rows.append([video.subject, video.name, d.type, *ids, f"{d.score:.6f}"])
+    return rundir.csv_text(rows)
+
+
+def write_curves(path: Path, curves: Curves) -> None:
+    """Raw score curves as `<type>/<subject>/<video>` f32[T], NaN where a row has no score."""
+    arrays = {f"{p}/{video}": curve for p, group in curves.items() for video, curve in group.items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    temporary.write_bytes(buffer.getvalue())
+    os.replace(temporary, path)
+
+
+def video_report(
+    dataset: Dataset, video: Video, found: list[Detection], drawn: Any, taken: Any
+) -> report.VideoReport:
+    """One video for the report: curves, truths and detections with their outcome."""
+    tracks = []
+    for type, curve in drawn.items():
+        truths = [i for i in video.intervals if i.type == type]
+        mine = [d for d in found if d.type == type]
+        truth_of = taken[video.id, type].tolist()
+        spotted = [
+            report.Spotted(d.onset, d.apex, d.offset, d.score, truth >= 0)
+            for d, truth in zip(mine, truth_of, strict=True)
+        ]
+        annotated = [
+            report.Truth(i.onset, i.apex, i.offset, number in truth_of)
+            for number, i in enumerate(truths)
+        ]
+        tracks.append(
+            report.Track(
+                type, curve.score, curve.threshold, curve.peaks, tuple(annotated), tuple(spotted)
+            )
+        )
+    face = dataset.streams["face"][video.rows] > 0
+    return report.VideoReport(
+        video.subject, video.name, video.fps, video.frame_ids, tuple(tracks), ~face
+    )
+
+
+@command
+def main(argv: list[str]) -> int:
+    """Command line."""
+    arguments = parser(
+        "python -m spotjax.evaluate",
+        "Evaluate a trained run from its checkpoints.  Decoding and evaluation keys may be\n"
+        "overridden, for example --config.system.p=0.6 --config.evaluation.videos=annotated_only",
+    )
+    arguments.add_argument("--workdir", required=True, help="run directory of spotjax.train")
+    options, overrides = parse(arguments, argv)
+    workdir = Path(options.workdir)
+    saved, data_hash = rundir.load_run(workdir)
+    config = override(saved, overrides)
+    difference = rundir.first_difference(saved, config)
+    if difference:
+        key, old, new = difference
+        raise UserError(f"{key}={new!r} would need training again (the run has {old!r})")
+    with rundir.locked(workdir, "working"):
+        dataset = shards.load(shards.folder(config), config)
+        if dataset.manifest["hash"] != data_hash:
+            raise UserError(f"{workdir}: was trained on other features than {shards.folder(config)}")
+        line = " ".join(["python -m spotjax.evaluate", *argv])
+        metrics = evaluate_run(workdir, config, dataset, line)
+    print_results(workdir, metrics)
+    return 0
+
+
+def print_results(workdir: Path, metrics: Any) -> None:
+    """The headline on the terminal."""
+    about = metrics["protocol"]
+    print(
+        f"\n{about['system']} on {about['data_set']}: {about['subjects']} LOSO folds, "
+        f"{about['num_videos']} videos, rule {about['rule']}, IoU >= {about['iou']}, "
+        f"interval {about['interval']}, epoch {about['epoch_choice']}"
+    )
+    print(f"{'':<20}{'F1':>7}{'prec.':>8}{'recall':>8}{'AP':>8}{'TP':>8}{'FP':>8}{'FN':>8}")
+    for type in (*EXPRESSION_TYPES, "overall"):
+        for name in ("results", "control", "chance"):
+            row = metrics[name][type]
+            label = f"{type} {about['system'] if name == 'results' else name}"
+            digits = 1 if name == "chance" else 0
+            print(
+                f"{label:<20}{row['f1']:>7.4f}{row['precision']:>8.4f}{row['recall']:>8.4f}"
+                f"{row['ap']:>8.4f}"
+                + "".join(f"{row[n]:>8.{digits}f}" for n in ("tp", "fp", "fn"))
+            )
+    print(f"report: {workdir / 'report.html'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

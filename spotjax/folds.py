@@ -1,0 +1,172 @@
+"""All folds in one compiled program: pure functions over a leading fold axis.
+
+A fold's training is a loop of steps over batches that are gathered by index from arrays already
+on the device.  `make_epoch` maps that loop over the folds of a device, side by side (`vmap`, for
+accelerators) or one after another (`map`, for CPUs, where each step then keeps its weights in
+cache), and shards the fold axis over the devices of a mesh (`jit(shard_map(...))`, today's form
+of pmap): no device needs another's data, so the program has no communication at all.
+
+Nothing here knows a data set, a path or a held-out subject.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from spotjax.config import Train
+from spotjax.types import System
+
+FOLD = PartitionSpec("fold")
+COMMON = PartitionSpec()
+
+
+class State(NamedTuple):
+    """What training changes; in a sweep every leaf has a leading fold axis."""
+
+    variables: Any
+    opt_state: Any
+    step: jax.Array
+    """i32[]: updates done, the last part of the key of all randomness."""
+
+
+def make_optimizer(train: Train) -> optax.GradientTransformation:
+    """The update rule of a config."""
+    if train.optimizer == "adam":
+        return optax.adam(train.learning_rate)
+    return optax.sgd(train.learning_rate, momentum=train.momentum or None)
+
+
+def make_mesh(devices: int = 0) -> Mesh:
+    """A mesh with one axis, `fold`, over the first `devices` devices (0: all)."""
+    chosen = jax.devices()[: devices or None]
+    return Mesh(np.asarray(chosen), ("fold",), axis_types=(AxisType.Auto,))
+
+
+def padded_count(folds: int, mesh: Mesh, chunk: int = 0) -> int:
+    """Folds trained at a time: `chunk` (0: all), rounded up to a multiple of the devices."""
+    count = min(folds, chunk) if chunk else folds
+    return -(-count // mesh.size) * mesh.size
+
+
+def init_state(
+    system: System, optimizer: optax.GradientTransformation, seed: int, folds: int
+) -> State:
+    """One initialisation, shared by all folds (as in SOFTNet's release): leaves `[F, ...]`."""
+    variables = jax.jit(system.init)(jax.random.key(seed))
+    state = State(variables, optimizer.init(variables["params"]), jnp.zeros((), jnp.int32))
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (folds, *leaf.shape)), state)
+
+
+def fold_keys(seed: int, problem: int, indices: list[int]) -> np.ndarray:
+    """u32[F, 2]: the key data of each fold, from (seed, problem, fold index)."""
+    root = jax.random.fold_in(jax.random.key(seed), problem)
+    return np.stack([jax.random.key_data(jax.random.fold_in(root, index)) for index in indices])
+
+
+def make_step(
+    system: System, problem: str, optimizer: optax.GradientTransformation
+) -> Callable[..., tuple[State, jax.Array]]:
+    """`step(state, key, samples, index, arrays) -> (state, loss)` of one fold.
+
+    `samples` is the fold's table `[N, ...]`, `index` i32[B] into it (-1: padding).
+    """
+
+    def step(
+        state: State,
+        key: jax.Array,
+        samples: dict[str, jax.Array],
+        index: jax.Array,
+        arrays: dict[str, jax.Array],
+    ) -> tuple[State, jax.Array]:
+        weight = (index >= 0).astype(jnp.float32)
+        batch = {name: array[jnp.maximum(index, 0)] for name, array in samples.items()}
+        input_key, apply_key = jax.random.split(jax.random.fold_in(key, state.step))
+        inputs = system.inputs(arrays, batch, input_key, problem)
+
+        def objective(params: Any) -> tuple[jax.Array, Any]:
+            variables = {**state.variables, "params": params}
+            outputs, variables = system.apply(variables, inputs, weight, True, apply_key)
+            loss, _ = system.loss(outputs, batch, weight)
+            return loss, variables
+
+        params = state.variables["params"]
+        (loss, variables), grads = jax.value_and_grad(objective, has_aux=True)(params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, params)
+        variables = {**variables, "params": optax.apply_updates(params, updates)}
+        return State(variables, opt_state, state.step + 1), loss
+
+    return step
+
+
+def make_epoch(
+    system: System,
+    problem: str,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    fold_exec: str = "auto",
+) -> Callable[..., tuple[State, jax.Array]]:
+    """`epoch(states, keys, samples, order, arrays) -> (states, losses)`, compiled once.
+
+    `states` leaves `[F, ...]`, `keys` u32[F, 2], `samples` `[F, N, ...]`, `order` i32[F, S, B],
+    `arrays` `[R, ...]` shared by all folds; losses f32[F, S], 0 after a fold's last step.  F must
+    be a multiple of the mesh's devices.  A fold stops after its last step with a sample in it:
+    in the common program its remaining steps leave the state as it is, bit by bit.
+    """
+    if fold_exec == "auto":
+        fold_exec = "map" if mesh.devices.flat[0].platform == "cpu" else "vmap"
+    step = make_step(system, problem, optimizer)
+
+    def one_fold(
+        state: State,
+        key_data: jax.Array,
+        samples: dict[str, jax.Array],
+        order: jax.Array,
+        arrays: dict[str, jax.Array],
+    ) -> tuple[State, jax.Array]:
+        key = jax.random.wrap_key_data(key_data)
+        steps = jnp.sum(jnp.any(order >= 0, axis=1))
+
+        def body(i: jax.Array, carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
+            state, losses = carry
+            state, loss = step(state, key, samples, order[i], arrays)
+            return state, losses.at[i].set(loss)
+
+        losses = jnp.zeros(order.shape[0], jnp.float32)
+        return jax.lax.fori_loop(0, steps, body, (state, losses))
+
+    def device_folds(
+        states: State, keys: Any, samples: Any, order: Any, arrays: Any
+    ) -> tuple[State, jax.Array]:
+        folded = (states, keys, samples, order)
+        if fold_exec == "map":
+            return jax.lax.map(lambda fold: one_fold(*fold, arrays), folded)
+        return jax.vmap(one_fold, in_axes=(0, 0, 0, 0, None))(*folded, arrays)
+
+    sharded = jax.shard_map(
+        device_folds,
+        mesh=mesh,
+        in_specs=(FOLD, FOLD, FOLD, FOLD, COMMON),
+        out_specs=(FOLD, FOLD),
+        check_vma=False,
+    )
+    return jax.jit(sharded, donate_argnums=(0,))
+
+
+def pad_folds(tree: Any, count: int) -> Any:
+    """Repeat the first fold of host arrays `[F, ...]` until there are `count` of them."""
+
+    def pad(leaf: Any) -> np.ndarray:
+        leaf = np.asarray(leaf)
+        return np.concatenate([leaf, np.repeat(leaf[:1], count - len(leaf), axis=0)])
+
+    return jax.tree.map(pad, tree)
+
+
+def put(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
+    """Place host arrays on the mesh: `FOLD` splits the first axis, `COMMON` copies."""
+    return jax.device_put(tree, NamedSharding(mesh, spec))

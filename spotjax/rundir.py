@@ -1,0 +1,179 @@
+"""A run directory: config, lock, log and results on disk, all written atomically.
+
+    config.json              the config, the shards' hash, library versions
+    log.jsonl                one line per problem and epoch
+    checkpoints/<problem>/   Orbax checkpoints of all folds
+    metrics.json intervals.csv curves.npz report.html    after evaluation
+"""
+
+import csv
+import fcntl
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from spotjax import config as config_lib
+from spotjax.config import Config
+from spotjax.errors import UserError
+
+FREE_KEYS = (
+    "data",
+    "evaluate",
+    "evaluation",
+    "train.devices",
+    "train.fold_exec",
+    "train.fold_chunk",
+    "system.p",
+    "system.smoothing",
+    "system.interval",
+    "system.silent_proposal",
+)
+"""Config keys that do not change trained parameters: they may differ when a run goes on.
+
+The videos' features are compared by the shards' own hash, so `data` is free too.
+"""
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `path` so that either all of it appears or nothing changes."""
+    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON atomically."""
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Rows as CSV."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that can move a number."""
+    names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy")
+    return {"spotjax": metadata.version("spotjax"), **{n: metadata.version(n) for n in names}}
+
+
+@contextmanager
+def locked(folder: Path, what: str) -> Iterator[None]:
+    """Hold `<folder>/.lock`; UserError at once if another process holds it.
+
+    The kernel gives the lock back when the process ends, however it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: another process is {what} here: wait for it or choose another folder"
+            ) from None
+        yield
+
+
+def open_run(workdir: Path, config: Config, data_hash: str) -> None:
+    """Write config.json, or compare with the one that is there.
+
+    Raises UserError naming the first key that differs and matters for the trained parameters.
+    """
+    path = workdir / "config.json"
+    if path.exists():
+        saved, saved_hash = load_run(workdir)
+        difference = first_difference(saved, config)
+        if difference:
+            key, old, new = difference
+            raise UserError(
+                f"{path}: this run has {key}={old!r}, the config wants {new!r}: "
+                "choose another --workdir"
+            )
+        if saved_hash != data_hash:
+            raise UserError(
+                f"{path}: this run was trained on other features ({saved_hash}, the shards are "
+                f"{data_hash}): choose another --workdir"
+            )
+    values = {
+        "config": config_lib.to_dict(config),
+        "data_hash": data_hash,
+        "versions": versions(),
+    }
+    write_json(path, values)
+
+
+def load_run(workdir: Path) -> tuple[Config, str]:
+    """The config and the data hash of a run.  Raises UserError if it is no run directory."""
+    path = workdir / "config.json"
+    try:
+        values = json.loads(path.read_text())
+        return config_lib.from_dict(values["config"]), values["data_hash"]
+    except FileNotFoundError:
+        raise UserError(
+            f"{workdir}: no run directory (config.json is missing): run spotjax.train first"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a run's config ({type(error).__name__}: {error})") from None
+
+
+def first_difference(saved: Config, wanted: Config) -> tuple[str, Any, Any] | None:
+    """The first key (in the config's order) that differs and is not free, with both values."""
+    old, new = _flat(config_lib.to_dict(saved)), _flat(config_lib.to_dict(wanted))
+    for key in dict.fromkeys([*old, *new]):
+        free = any(key == name or key.startswith(name + ".") for name in FREE_KEYS)
+        if not free and old.get(key) != new.get(key):
+            return key, old.get(key), new.get(key)
+    return None
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+class Log:
+    """`log.jsonl`: one JSON object per line; lines of a run that went on are not repeated."""
+
+    def __init__(self, workdir: Path) -> None:
+        """Open the log of a run."""
+        self.path = workdir / "log.jsonl"
+
+    def read(self) -> list[dict[str, Any]]:
+        """All complete lines."""
+        records = []
+        if self.path.exists():
+            for line in self.path.read_text().splitlines():
+                try:
+                    records.append(json.loads(line))
+                except json.JSONDecodeError:  # a line cut by a kill
+                    continue
+        return records
+
+    def restart(self, problem: str, epochs: int) -> None:
+        """Drop lines of `problem` after `epochs` epochs: they will be written again."""
+        kept = [r for r in self.read() if r["problem"] != problem or r["epoch"] <= epochs]
+        write_text(self.path, "".join(json.dumps(record) + "\n" for record in kept))
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one line."""
+        with open(self.path, "a") as file:
+            file.write(json.dumps(record) + "\n")

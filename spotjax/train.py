@@ -1,0 +1,137 @@
+"""`python -m spotjax.train --config C`: all LOSO folds, from raw videos to a scored run.
+
+Straight from top to bottom: what is missing (synthetic data, shards) is made first by data_prep in
+a process of its own, then each problem's folds are trained together, then the run is evaluated.
+The same command again continues where it stopped.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from spotjax import checkpoints, evaluate, folds, rundir, training
+from spotjax.cli import load_config, parse, parser
+from spotjax.config import Config
+from spotjax.data import plans, shards
+from spotjax.errors import UserError, command
+from spotjax.systems import build
+from spotjax.types import Dataset
+
+
+@command
+def main(argv: list[str]) -> int:
+    """Command line."""
+    arguments = parser(
+        "python -m spotjax.train",
+        "Train a system on all leave-one-subject-out folds and evaluate it.\n\n"
+        "  python -m spotjax.train --config configs/demo.py\n"
+        "  python -m spotjax.train --config configs/softnet_casme2.py \\\n"
+        "      --config.data.root=/data/CASME_SQ --workdir runs/casme2\n\n"
+        "What is missing is made first; the same command again goes on after an interruption.",
+    )
+    arguments.add_argument("--config", required=True, help="config file, FILE.py or FILE.py:PRESET")
+    arguments.add_argument("--workdir", help="run directory (default: runs/<name of the config>)")
+    options, overrides = parse(arguments, argv)
+    config = load_config(options.config, overrides)
+    workdir = Path(options.workdir or Path("runs") / config.name)
+    set_up_jax(config.train.devices)
+
+    with rundir.locked(workdir, "working"):
+        make_shards(config, options.config, overrides)
+        dataset = shards.load(shards.folder(config), config)
+        rundir.open_run(workdir, config, dataset.manifest["hash"])
+        train_run(workdir, config, dataset)
+        if config.evaluate:
+            line = " ".join(["python -m spotjax.train", *argv])
+            evaluate.print_results(workdir, evaluate.evaluate_run(workdir, config, dataset, line))
+    return 0
+
+
+def set_up_jax(devices: int) -> None:
+    """One CPU device per core unless told otherwise, and a compilation cache on disk."""
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", devices or len(os.sched_getaffinity(0)))
+    if not jax.config.jax_compilation_cache_dir:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spotjax"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if devices > len(jax.devices()):
+        raise UserError(f"train.devices={devices}, but there are {len(jax.devices())} devices")
+
+
+def make_shards(config: Config, config_file: str, overrides: list[str]) -> None:
+    """Run data_prep in its own process if the manifest is not there yet."""
+    if (shards.folder(config) / shards.MANIFEST).exists():
+        return
+    words = [f"--config.{override}" for override in overrides]
+    status = subprocess.run(
+        [sys.executable, "-m", "spotjax.data_prep", "--config", config_file, *words], check=False
+    ).returncode
+    if status:
+        raise UserError(f"the shards were not made (data_prep ended with status {status}, above)")
+
+
+def train_run(workdir: Path, config: Config, dataset: Dataset) -> None:
+    """Train every problem's folds that are not finished yet; checkpoints and log go to disk."""
+    system = build(config.system, dict(dataset.k))
+    mesh = folds.make_mesh(config.train.devices)
+    log = rundir.Log(workdir)
+    for problem in system.problems:
+        with checkpoints.Checkpoints(workdir, problem) as store:
+            done = store.latest
+            log.restart(problem, done)
+            if done >= config.train.epochs:
+                continue
+            members = plans.loso(system, dataset, problem, config.train.seed, config.train.folds)
+            print(memory_plan(problem, members, dataset, system, mesh.size), file=sys.stderr)
+            optimizer = folds.make_optimizer(config.train)
+            states = None
+            if done:
+                like = folds.init_state(system, optimizer, config.train.seed, len(members))
+                states, _ = store.restore(jax.tree.map(np.asarray, like))
+            arrays = training.put_streams(system, problem, dataset.streams, mesh)
+            epochs = training.train_folds(
+                system, problem, members, arrays, config.train, mesh, states, done
+            )
+            total = config.train.epochs
+            with tqdm(total=total, initial=done, desc=f"train {problem}", unit="epoch") as bar:
+                begin = time.perf_counter()
+                for epoch in epochs:
+                    store.save(
+                        epoch.number + 1,
+                        epoch.states,
+                        {"epochs": epoch.number + 1, "subjects": [f.subject for f in members]},
+                    )
+                    losses = [float(loss.mean(dtype=np.float64)) for loss in epoch.losses]
+                    record = {
+                        "problem": problem,
+                        "epoch": epoch.number + 1,
+                        "seconds": round(time.perf_counter() - begin, 3),
+                        "loss": {f.subject: x for f, x in zip(members, losses, strict=True)},
+                    }
+                    log.append(record)
+                    bar.set_postfix(loss=f"{np.mean(losses):.4f}", folds=len(members))
+                    bar.update()
+                    begin = time.perf_counter()
+            store.wait()
+
+
+def memory_plan(problem: str, members: Any, dataset: Dataset, system: Any, devices: int) -> str:
+    """What will lie on each device, in one line."""
+    data = sum(dataset.streams[name].nbytes for name in system.streams(problem))
+    samples = [fold.size for fold in members]
+    return (
+        f"{problem}: {len(members)} folds over {devices} device(s), {min(samples)}-{max(samples)} "
+        f"samples a fold, features {data / 1e9:.2f} GB on each device"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

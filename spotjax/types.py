@@ -1,0 +1,128 @@
+"""The contract of spotjax: read this first.  Imports nothing of ours.
+
+**Axis letters**: F folds, S steps, B batch, N samples, R rows, T frames of a video, C channels.
+
+**Frames** are 0-based and inclusive everywhere inside; `frame_ids` maps them to the data set's own
+numbers, at the readers and the writers only.  Times are in seconds, displacements in px.
+
+**Rows.**  A shard holds, for a video of T frames, *streams*: arrays whose first axis is T.  Row i
+belongs to frame i, whatever a system computes there: the pair (i, i+k) of SOFTNet and SFAMNet,
+the 17-frame window around i of SpotFormer, the flow i -> i+1 of MESNet, the crop of frame i of
+cnn3d.  Where nothing can be computed (no face, the last k frames) the row is zero and its
+`valid_*` stream is 0.  All videos' rows are concatenated and lie on the device once.
+
+**Problem.**  One network to train and score.  SOFTNet has two (macro, micro: own k, own stream,
+own parameters); SFAMNet, SpotFormer, MESNet and cnn3d have one whose outputs serve both types.
+
+**System.**  Pure functions that know no path, data set, fold or optimiser:
+
+    targets(videos, problem) -> Samples      NumPy: every training sample these videos offer
+    select(samples, rng, problem) -> i64[n]  NumPy: the samples that one fold trains on
+    init(key) -> variables                   {"params": ..., "batch_stats": ... if any}
+    inputs(arrays, samples, key, problem) -> inputs   gather rows, augment: inside the step
+    apply(variables, inputs, train, key) -> (outputs, variables)
+    loss(outputs, samples, weight) -> (f32[], info)   weight f32[B] is 0 for padding
+    scores(outputs) -> {name: f32[B, ...]}   what decoding needs, per row
+    decode(curves, problem_ks) -> [Detection]  NumPy: one video's score curves to intervals
+
+A *sample* is one line of a table (`Samples`: arrays with a common first axis): SOFTNet's is
+(row, label, augmentation); SpotFormer's is a block of 16 rows with 8 label tracks; MESNet's is a
+clip start with its window labels; cnn3d's is a row whose skips are drawn in `inputs` from the key.
+Losses of any number of terms (SpotFormer's contrastive one included) live in `loss`; batch norm
+keeps its statistics in `variables` and masks padding with `weight`.
+
+**Fold plan.**  `keep` says which videos a fold may learn from; `targets` only ever sees those, so
+a label of the held-out subject cannot reach training.  A fold is one LOSO subject of one problem;
+the plan is `i32[F, S, B]` into the sample table, -1 for padding, and a step of padding only is an
+exact no-op, so ragged folds share one program.  Randomness is drawn from (seed, fold, step); a
+fold's result does not depend on which folds ran beside it.  A recipe of several *stages* (MESNet's
+pre-training, SFAMNet's 7-class fine-tuning) is a sequence of (system, plan) whose later `init`
+starts from the earlier variables; validation-based stopping (cnn3d) is a second plan over
+held-out *training* subjects and turns finished folds into no-ops.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Samples = dict[str, np.ndarray]
+"""Sample table: arrays `[N, ...]` with a common first axis."""
+
+
+class Interval(NamedTuple):
+    """An annotated expression; frames 0-based inclusive, apex -1 where unknown."""
+
+    onset: int
+    apex: int
+    offset: int
+    type: str
+    emotion: str = ""
+
+
+class Detection(NamedTuple):
+    """A spotted expression; frames 0-based inclusive, apex is the frame of highest score."""
+
+    onset: int
+    apex: int
+    offset: int
+    type: str
+    score: float
+
+
+class Video(NamedTuple):
+    """One long video of a loaded data set."""
+
+    subject: str
+    name: str
+    fps: float
+    first_row: int
+    """Row of frame 0 in the concatenated streams."""
+    num_frames: int
+    frame_ids: np.ndarray
+    """i32[T]: the data set's own number of each frame."""
+    intervals: tuple[Interval, ...]
+
+    @property
+    def rows(self) -> slice:
+        """This video's rows in the concatenated streams."""
+        return slice(self.first_row, self.first_row + self.num_frames)
+
+    @property
+    def id(self) -> str:
+        """`subject/name`."""
+        return f"{self.subject}/{self.name}"
+
+
+class Dataset(NamedTuple):
+    """All videos of a manifest with their streams concatenated over videos."""
+
+    name: str
+    videos: tuple[Video, ...]
+    streams: Mapping[str, np.ndarray]
+    """`[R, ...]` per stream, R the frames of all videos."""
+    k: Mapping[str, int]
+    """Frames between the images of a pair, per expression type."""
+    manifest: Mapping[str, Any]
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Subjects in the order of the videos (natural order of the data set)."""
+        return tuple(dict.fromkeys(video.subject for video in self.videos))
+
+
+class System(NamedTuple):
+    """The functions described above.  Built by `spotjax.systems.build(config, k)`."""
+
+    name: str
+    problems: tuple[str, ...]
+    targets: Callable[..., Samples]
+    select: Callable[..., np.ndarray]
+    init: Callable[..., Any]
+    inputs: Callable[..., Any]
+    apply: Callable[..., Any]
+    loss: Callable[..., Any]
+    scores: Callable[..., Any]
+    decode: Callable[..., list[Detection]]
+    streams: tuple[str, ...]
+    """Streams that must be on the device for training and scoring."""
