@@ -8,9 +8,7 @@ from spotjax.types import Dataset, Detection, Video
 STRAIN_P = 0.5
 
 
-def strain_sum(
-    dataset: Dataset, video: Video, smoothing: str, interval: str
-) -> list[Detection]:
+def strain_sum(dataset: Dataset, video: Video, smoothing: str, interval: str) -> list[Detection]:
     """SOFTNet's control experiment ("without SOFTNet"): the summed optical strain as the score.
 
     The strain of eyes and mouth at 128x128 px (stream `strain_<type>`), smoothed and decoded as

@@ -38,9 +38,7 @@ class Checkpoints:
 
     def save(self, epochs: int, tree: Any, meta: dict[str, Any]) -> None:
         """Save `tree` (host arrays) and JSON `meta` after `epochs` epochs; returns early."""
-        args = ocp.args.Composite(
-            state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta)
-        )
+        args = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta))
         self._manager.save(epochs, args=args, force=True)
 
     def wait(self) -> None:
@@ -55,9 +53,7 @@ class Checkpoints:
         step = self._manager.latest_step()
         if step is None:
             raise UserError(f"{self._path}: there is no checkpoint; run spotjax.train first")
-        args = ocp.args.Composite(
-            state=ocp.args.StandardRestore(like), meta=ocp.args.JsonRestore()
-        )
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(like), meta=ocp.args.JsonRestore())
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Sharding info not provided")

@@ -71,7 +71,7 @@ def load_config(path: str, overrides: list[str] | tuple[str, ...] = ()) -> Confi
         raise UserError(f"--config {file}: no such file; {hint}")
     namespace: dict[str, Any] = {"__name__": "spotjax_config", "__file__": file}
     try:
-        exec(compile(Path(file).read_text(), file, "exec"), namespace)  # noqa: S102
+        exec(compile(Path(file).read_text(), file, "exec"), namespace)
         result = namespace["get_config"](*([argument] if argument else []))
     except pydantic.ValidationError as error:
         raise UserError(f"{file}: {_explain(error)}") from None
@@ -172,4 +172,5 @@ def _explain(error: pydantic.ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{key}: unknown key; {_nearest(key)}"
-    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, got {json.dumps(first['input'], default=str)}"
+    complaint = first["msg"][0].lower() + first["msg"][1:]
+    return f"{key}: {complaint}, got {json.dumps(first['input'], default=str)}"

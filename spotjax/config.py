@@ -85,9 +85,7 @@ class SoftnetFeatures:
         description="frames between the images of a pair for macro-expressions; "
         "none: half the mean length of the annotation",
     )
-    k_micro: int | None = Field(
-        default=None, ge=1, description="the same for micro-expressions"
-    )
+    k_micro: int | None = Field(default=None, ge=1, description="the same for micro-expressions")
     roi: Literal["strip", "two_eyes"] = Field(
         default="strip",
         description="eye part of the composite: one 21x42 strip (release) or two 21x21 (paper)",
@@ -111,8 +109,8 @@ class Softnet:
         description="negatives kept per fold: half of them, or int(max(count0, count1) / 2)",
     )
     augment: tuple[ExpressionType, ...] = Field(
-        default=("micro",), description="types whose positives get a flipped, a blurred and a "
-        "noisy copy"
+        default=("micro",),
+        description="types whose positives get a flipped, a blurred and a noisy copy",
     )
     smoothing: Literal["paper", "release"] = Field(
         default="paper",
@@ -146,6 +144,9 @@ class Train:
     reshuffle: bool = Field(
         default=True, description="a new order each epoch; False: the first epoch's, as released"
     )
+    folds: tuple[str, ...] = Field(
+        default=(), description="subjects to hold out, e.g. ('s15','s16'); (): every subject"
+    )
     fold_exec: Literal["auto", "vmap", "map"] = Field(
         default="auto",
         description="folds of a device side by side (vmap) or one after another (map); "
@@ -155,8 +156,9 @@ class Train:
         default=0, ge=0, description="train so many folds at a time to save memory; 0: all"
     )
     devices: int = Field(
-        default=0, ge=0, description="devices to use (on CPU: forced host devices); 0: all, "
-        "on CPU one per core"
+        default=0,
+        ge=0,
+        description="devices to use (on CPU: forced host devices); 0: all, on CPU one per core",
     )
 
 

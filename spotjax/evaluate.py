@@ -18,8 +18,9 @@ from tqdm import tqdm
 from spotjax import baselines, checkpoints, evaluation, folds, report, rundir, scoring, training
 from spotjax.cli import override, parse, parser
 from spotjax.config import EXPRESSION_TYPES, Config, to_dict
-from spotjax.data import plans, shards
+from spotjax.data import plans, schema, shards
 from spotjax.errors import UserError, command
+from spotjax.metrics import RULES
 from spotjax.systems import build
 from spotjax.types import Dataset, Detection, System, Video
 
@@ -108,7 +109,7 @@ def variants(
 ) -> list[dict[str, Any]]:
     """The same scores under each matching rule and each placement of the interval."""
     rows = []
-    for interval, rule in product(("published", "centred"), evaluation.metrics.RULES):
+    for interval, rule in product(("published", "centred"), RULES):
         found = {
             v.id: decode_video(system, dataset, v, curves, interval=interval)[0] for v in videos
         }
@@ -154,21 +155,21 @@ def protocol(
         "epochs": config.train.epochs,
         "seed": config.train.seed,
         "skipped_videos": len(dataset.manifest["skipped"]),
-        "features_hash": dataset.manifest["hash"],
+        "data_hash": dataset.manifest["hash"],
         "versions": rundir.versions() | dataset.manifest["versions"],
         "command": command_line,
         "config": to_dict(config),
     }
 
 
-def warnings_for(
-    config: Config, dataset: Dataset, found: dict[str, list[Detection]]
-) -> list[str]:
+def warnings_for(config: Config, dataset: Dataset, found: dict[str, list[Detection]]) -> list[str]:
     """What a reader of the numbers must know, in sentences."""
     notes = [f"{quirk}" for quirk in dataset.manifest["quirks"]]
-    notes += [f"left out: {item['video']}: {item['reason']}" for item in dataset.manifest["skipped"]]
+    notes += [
+        f"left out: {item['video']}: {item['reason']}" for item in dataset.manifest["skipped"]
+    ]
     if config.train.folds:
-        notes.append("only the folds " + ", ".join(config.train.folds) + " were trained and scored")
+        notes.append(f"only the folds {', '.join(config.train.folds)} were trained and scored")
     for type in EXPRESSION_TYPES:
         if not any(d.type == type for detections in found.values() for d in detections):
             notes.append(f"no {type}-expression was spotted in any video")
@@ -190,7 +191,9 @@ def intervals_csv(videos: Sequence[Video], found: dict[str, list[Detection]]) ->
 
 def write_curves(path: Path, curves: Curves) -> None:
     """Raw score curves as `<type>/<subject>/<video>` f32[T], NaN where a row has no score."""
-    arrays = {f"{p}/{video}": curve for p, group in curves.items() for video, curve in group.items()}
+    arrays = {
+        f"{p}/{video}": curve for p, group in curves.items() for video, curve in group.items()
+    }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
@@ -244,9 +247,11 @@ def main(argv: list[str]) -> int:
         key, old, new = difference
         raise UserError(f"{key}={new!r} would need training again (the run has {old!r})")
     with rundir.locked(workdir, "working"):
-        dataset = shards.load(shards.folder(config), config)
+        dataset = shards.load(schema.shards_folder(config), config)
         if dataset.manifest["hash"] != data_hash:
-            raise UserError(f"{workdir}: was trained on other features than {shards.folder(config)}")
+            raise UserError(
+                f"{workdir}: was trained on other features than {schema.shards_folder(config)}"
+            )
         line = " ".join(["python -m spotjax.evaluate", *argv])
         metrics = evaluate_run(workdir, config, dataset, line)
     print_results(workdir, metrics)
@@ -269,8 +274,7 @@ def print_results(workdir: Path, metrics: Any) -> None:
             digits = 1 if name == "chance" else 0
             print(
                 f"{label:<20}{row['f1']:>7.4f}{row['precision']:>8.4f}{row['recall']:>8.4f}"
-                f"{row['ap']:>8.4f}"
-                + "".join(f"{row[n]:>8.{digits}f}" for n in ("tp", "fp", "fn"))
+                f"{row['ap']:>8.4f}" + "".join(f"{row[n]:>8.{digits}f}" for n in ("tp", "fp", "fn"))
             )
     print(f"report: {workdir / 'report.html'}")
 

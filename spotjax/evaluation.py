@@ -90,9 +90,7 @@ def bootstrap(
     }
 
 
-def chance(
-    videos: Sequence[Video], detections: Detections, options: Evaluate, seed: int
-) -> Table:
+def chance(videos: Sequence[Video], detections: Detections, options: Evaluate, seed: int) -> Table:
     """The table of random intervals of the same number and lengths per video, averaged.
 
     Counts and ratios are means over `options.chance_draws` placements (AP over the first 20), so

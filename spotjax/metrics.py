@@ -22,6 +22,7 @@ class Counts(NamedTuple):
     fn: int = 0
 
     def __add__(self, other: object) -> "Counts":
+        """Sum of the counts."""
         if not isinstance(other, Counts):
             return NotImplemented
         return Counts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)

@@ -28,11 +28,10 @@ CSS = """
 .chart .end { text-anchor: end; } .chart .mid { text-anchor: middle; }
 .chart .grid { stroke: var(--grid); fill: none; } .chart .axis { stroke: var(--grey); fill: none; }
 .chart .gone { fill: var(--gone); stroke: var(--gone-line); stroke-width: .5; }
-.chart .band { fill: var(--ok); opacity: .13; } .chart .band.open { fill: var(--grey); }
+.chart .band { fill: var(--ok); opacity: .13; } .chart .band.open { opacity: .07; }
 .chart .curve { fill: none; stroke: var(--curve); stroke-width: 1.2; stroke-linejoin: round;
   stroke-linecap: round; }
-.chart .level { stroke: var(--wrong); stroke-width: 1.2; stroke-dasharray: 5 4; fill: none; }
-.chart text.leveltext { fill: var(--wrong); }
+.chart .level { stroke: var(--dim); stroke-width: 1.2; stroke-dasharray: 5 4; fill: none; }
 .chart .peak { fill: var(--paper); stroke: var(--curve); stroke-width: 1.6; }
 .chart .found, .chart .hit { fill: var(--ok); } .chart .false { fill: var(--wrong); }
 .chart .missed { fill: var(--paper); stroke: var(--ok); stroke-width: 1.5; }
@@ -43,7 +42,7 @@ CSS = """
 .chart .mean { fill: none; stroke: var(--ok); stroke-width: 2.6; stroke-linejoin: round; }
 """
 
-_WIDTH, _LEFT, _RIGHT = 1120, 104, 48
+_WIDTH, _LEFT, _RIGHT = 1120, 110, 48
 _CURVE_HEIGHT, _LANE, _BAR = 76, 13, 10
 
 
@@ -106,9 +105,10 @@ def _panel(
         first, last = np.clip([onset, offset + 1], 0, num_frames)
         return _LEFT + float(first) * scale, max(float(last - first) * scale, 3.0)
 
-    out = [_text(0, top + 10, track.type, "strong"), _text(_LEFT - 8, top + 10, "annotated", "end")]
     lanes, height = _lanes(track.truths)
     plot_top = top + height + 5
+    out = [_text(_LEFT - 8, top + 10, "annotated", "end")]
+    out.append(_text(0, plot_top + _CURVE_HEIGHT / 2 + 4, track.type, "strong"))
     plot_bottom = plot_top + _CURVE_HEIGHT
     for truth, lane in zip(track.truths, lanes, strict=True):
         (x, width), y = extent(truth.onset, truth.offset), top + 1 + lane * _LANE
@@ -143,16 +143,15 @@ def _curve(track: "Track", scale: float, top: float, right: float) -> list[str]:
     """Score curve, threshold, peaks and the limits of the score axis."""
     score = np.asarray(track.score, np.float64)
     finite = score[np.isfinite(score)]
-    known = [*finite[:1], *([track.threshold] if np.isfinite(track.threshold) else [])]
-    low = min([0.0, *known, *([finite.min()] if finite.size else [])])
-    high = max([low, *known, *([finite.max()] if finite.size else [])])
+    known = np.append(finite, track.threshold) if np.isfinite(track.threshold) else finite
+    low = float(known.min(initial=0.0))
+    high = float(known.max(initial=low))
     high = high if high > low else low + 1.0
-    bottom = top + _CURVE_HEIGHT
+    bottom, chosen = top + _CURVE_HEIGHT, downsample(score)
 
     def height(value: np.ndarray | float) -> np.ndarray:
         return bottom - 2 - (np.asarray(value) - low) / (high - low) * (_CURVE_HEIGHT - 8)
 
-    chosen = downsample(score)
     out = [
         f'<path class="grid" d="M{_LEFT} {bottom:.0f}H{right}M{_LEFT} {top:.0f}V{bottom:.0f}"/>',
         _text(_LEFT - 8, float(height(high)) + 4, f"{high:.3g}", "end"),
@@ -164,7 +163,7 @@ def _curve(track: "Track", scale: float, top: float, right: float) -> list[str]:
     if np.isfinite(track.threshold):
         y = float(height(track.threshold))
         out.append(f'<path class="level" d="M{_LEFT} {y:.1f}H{right}"/>')
-        out.append(_text(right + 5, y + 4, f"{track.threshold:.3g}", "leveltext"))
+        out.append(_text(right + 5, y + 4, f"{track.threshold:.3g}"))
     for peak in track.peaks:
         if 0 <= peak < len(score) and np.isfinite(score[peak]):
             x, y = _LEFT + (int(peak) + 0.5) * scale, float(height(score[peak]))
@@ -178,13 +177,13 @@ def bars_with_intervals(
     intervals: Sequence[tuple[float, float] | None],
 ) -> str:
     """Grouped bars, one per series and group; `intervals` [groups] belong to the first series."""
-    width, height, left, base = 460, 230, 34, 186
+    width, height, left, base = 360, 232, 30, 188
     tops = [v for values in series.values() for v in values if np.isfinite(v)]
     tops += [pair[1] for pair in intervals if pair is not None]
-    ticks = _ticks(0.0, max([0.1, *tops]) * 1.08, 5)
-    limit = max(ticks[-1], max([0.1, *tops]) * 1.08)
+    ticks = _ticks(0.0, max([0.1, *tops]), 5)
+    limit = max(ticks[-1], max(tops, default=0.0) * 1.06)
     room = (width - left) / max(len(groups), 1)
-    bar = min(34.0, room * 0.8 / max(len(series), 1))
+    bar = min(32.0, room * 0.86 / max(len(series), 1))
 
     def y_of(value: float) -> float:
         return base - value / limit * (base - 14)
@@ -230,25 +229,25 @@ def loss_curves(folds: Mapping[str, np.ndarray], label: str) -> str:
     NaN is a gap.  The axis is logarithmic where the positive losses span more than a factor 30.
     """
     width, height, left, base = 540, 220, 46, 184
-    table = np.stack([np.asarray(values, np.float64) for values in folds.values()])
+    table = np.asarray(list(folds.values()), np.float64)
     table = np.where(np.isfinite(table), table, np.nan)
     finite = table[np.isfinite(table)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     log = low > 0 and high > 30 * low
     epochs = table.shape[1]
     if log:
-        ticks = [10.0**e for e in range(int(np.ceil(np.log10(low))), int(np.log10(high) // 1) + 1)]
+        ticks = (10.0 ** np.arange(np.ceil(np.log10(low)), np.log10(high) + 1e-9)).tolist()
     else:
         low = min(low, 0.0)
         high = high if high > low else low + 1.0
         ticks = _ticks(low, high, 5)
 
     def y_of(value: np.ndarray | float) -> np.ndarray:
-        parts = [np.log(value), np.log(low), np.log(high)] if log else [value, low, high]
-        return base - (np.asarray(parts[0]) - parts[1]) / (parts[2] - parts[1]) * (base - 14)
+        at, bottom, top = (np.log(v) if log else np.asarray(v) for v in (value, low, high))
+        return np.asarray(base - (at - bottom) / (top - bottom) * (base - 14))
 
     def x_of(epoch: np.ndarray | float) -> np.ndarray:
-        return left + (np.asarray(epoch) - 0.5) * (width - left - 8) / max(epochs, 1)
+        return np.asarray(left + (epoch - 0.5) * (width - left - 8) / epochs)
 
     out = []
     for tick in ticks:
@@ -265,8 +264,8 @@ def loss_curves(folds: Mapping[str, np.ndarray], label: str) -> str:
             f'<path class="fold" d="{_path(x, y_of(values))}"><title>{escape(name)}</title></path>'
         )
     filled = np.isfinite(table)
-    mean = np.where(filled, table, 0.0).sum(axis=0) / np.maximum(filled.sum(axis=0), 1)
-    mean = np.where(filled.any(axis=0), mean, np.nan)
+    total, number = np.where(filled, table, 0.0).sum(axis=0), filled.sum(axis=0)
+    mean = np.where(number > 0, total / np.maximum(number, 1), np.nan)
     out.append(f'<path class="mean" d="{_path(x, y_of(mean))}"><title>mean</title></path>')
     out.append(_text((left + width) / 2, base + 31, "epoch", "mid"))
     return _svg(width, height, label, out)

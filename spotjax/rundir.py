@@ -1,9 +1,9 @@
 """A run directory: config, lock, log and results on disk, all written atomically.
 
-    config.json              the config, the shards' hash, library versions
-    log.jsonl                one line per problem and epoch
-    checkpoints/<problem>/   Orbax checkpoints of all folds
-    metrics.json intervals.csv curves.npz report.html    after evaluation
+config.json              the config, the shards' hash, library versions
+log.jsonl                one line per problem and epoch
+checkpoints/<problem>/   Orbax checkpoints of all folds
+metrics.json intervals.csv curves.npz report.html    after evaluation
 """
 
 import csv

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from spotjax import checkpoints, evaluate, folds, rundir, training
 from spotjax.cli import load_config, parse, parser
 from spotjax.config import Config
-from spotjax.data import plans, shards
+from spotjax.data import plans, schema, shards
 from spotjax.errors import UserError, command
 from spotjax.systems import build
 from spotjax.types import Dataset
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
 
     with rundir.locked(workdir, "working"):
         make_shards(config, options.config, overrides)
-        dataset = shards.load(shards.folder(config), config)
+        dataset = shards.load(schema.shards_folder(config), config)
         rundir.open_run(workdir, config, dataset.manifest["hash"])
         train_run(workdir, config, dataset)
         if config.evaluate:
@@ -68,7 +68,7 @@ def set_up_jax(devices: int) -> None:
 
 def make_shards(config: Config, config_file: str, overrides: list[str]) -> None:
     """Run data_prep in its own process if the manifest is not there yet."""
-    if (shards.folder(config) / shards.MANIFEST).exists():
+    if (schema.shards_folder(config) / schema.MANIFEST).exists():
         return
     words = [f"--config.{override}" for override in overrides]
     status = subprocess.run(

@@ -110,4 +110,3 @@ def _refuse_non_finite(
                 f"epoch {epoch + 1}; the epochs before are kept. Check the shards' values or "
                 "lower train.learning_rate (in another --workdir)"
             )
-

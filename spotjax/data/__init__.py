@@ -1,0 +1,1 @@
+"""Shards on disk, arrays in memory, folds and batches."""

@@ -63,8 +63,7 @@ def loso(
     number = system.problems.index(problem)
     valid = dataset.streams[f"valid_{problem}"]
     tables = {
-        video.id: system.targets(video, valid[video.rows] > 0, problem)
-        for video in dataset.videos
+        video.id: system.targets(video, valid[video.rows] > 0, problem) for video in dataset.videos
     }
     folds = []
     for subject in chosen_subjects(dataset, wanted):

@@ -59,7 +59,7 @@ class PooledConv(nn.Module):
         )
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         conv = _conv_blocked if self.formulation == "blocked" else _conv_plain
-        return nn.relu(conv(image, kernel) + bias)
+        return nn.relu(conv(image, kernel) + bias.reshape(1, 1, 1, -1))
 
 
 def _conv_plain(image: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -135,9 +135,8 @@ def min_max(images: jax.Array) -> jax.Array:
 
 
 def _blur_matrix() -> np.ndarray:
-    """f32[42, 42]: Gaussian of 7 taps, sigma 1.4 px, mirrored borders (OpenCV's 7x7, sigma 0)."""
-    taps = np.exp(-(np.arange(-3, 4) ** 2) / (2 * 1.4**2))
-    taps /= taps.sum()
+    """f32[42, 42]: OpenCV's 7x7 blur with sigma 0 (a fixed table of taps), mirrored borders."""
+    taps = np.array([1, 3.5, 7, 9, 7, 3.5, 1]) / 32
     matrix = np.zeros((SIZE, SIZE))
     for row in range(SIZE):
         for shift, tap in enumerate(taps, start=-3):

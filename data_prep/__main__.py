@@ -1,0 +1,43 @@
+"""Command line: `python -m data_prep --config configs/demo.py`."""
+
+import sys
+
+from spotjax import cli
+from spotjax.errors import UserError, command
+
+from .write_shards import prepare
+
+_DESCRIPTION = """\
+Turn a data set of face videos into optical-flow features for training.
+
+  python -m data_prep --config configs/demo.py
+  python -m data_prep --config configs/demo.py --config.data.root=/data/CASME2 --config.data.jobs=8
+
+What happens: the frames and the annotation workbook below data.root are read (never written), the
+face is found once per video, flow is computed between frames i and i+k, and one TFRecord shard per
+video is written to data.shards, with manifest.json last.  Run the same command again after an
+interruption: finished videos are kept.  A video that cannot be used is named at the end, after all
+others are done; data.skip_bad_videos=true leaves such videos out.
+
+layouts (data.layout):
+  casme2    ROOT/rawpic/s15/15_0101disgustingteeth/img001.jpg, ROOT/CAS(ME)^2code_final.xlsx
+  samm_lv   ROOT/SAMM_longvideos/006_1/006_1_0001.jpg, ROOT/SAMM_LongVideos_V2_Release.xlsx
+"""
+
+
+@command
+def main(argv: list[str]) -> int:
+    """The command; exit status 0, or 2 with one line on stderr."""
+    parser = cli.parser(f"python -m {__package__}", _DESCRIPTION)
+    parser.add_argument(
+        "--config", metavar="FILE[:ARG]", help="config file, for example configs/demo.py"
+    )
+    options, overrides = cli.parse(parser, argv)
+    if options.config is None:
+        raise UserError("--config is missing: name a config file, for example configs/demo.py")
+    prepare(cli.load_config(options.config, overrides))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

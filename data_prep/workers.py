@@ -1,0 +1,103 @@
+"""Videos shared out to processes, with one progress bar over all frames.
+
+Processes are spawned, never forked, so that no thread pool of OpenCV is copied half alive.  They
+end with their parent, however it ends: a killed run leaves nothing behind that still writes.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+import cv2
+from tqdm import tqdm
+
+from spotjax.errors import UserError
+
+from .features import Report
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_frames_done: Any = None  # in a worker: the counter it shares with the parent
+
+
+def run(
+    work: Callable[[T, Report], R],
+    tasks: Sequence[T],
+    *,
+    jobs: int,
+    frames: int,
+    finished: Callable[[T, R], None],
+) -> None:
+    """Call `work(task, report)` for every task, then `finished(task, result)` in this process.
+
+    `jobs` processes (0: one per core; 1: this one), `frames` in all for the bar on stderr.
+    Raises UserError if a worker process is killed, and whatever `work` raises.
+    """
+    jobs = min(jobs or _cores(), len(tasks))
+    calm = 0.2 if sys.stderr.isatty() else 30.0  # seconds between two lines of a log file
+    with tqdm(total=frames, unit="frame", desc="features", mininterval=calm) as bar:
+        if jobs <= 1:
+            cv2.setNumThreads(1)
+            for task in tasks:
+                finished(task, work(task, bar.update))
+            return
+        context = multiprocessing.get_context("spawn")
+        counter = context.Value("q", 0)
+        pool = ProcessPoolExecutor(jobs, context, _start, (counter,))
+        try:
+            pending = {pool.submit(_work, work, task): task for task in tasks}
+            while pending:
+                done, _ = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+                bar.update(counter.value - bar.n)
+                for future in done:
+                    finished(pending.pop(future), future.result())
+        except BrokenProcessPool:
+            raise UserError(
+                "a worker process was killed, perhaps for lack of memory: run the same command "
+                f"again (finished videos are kept), with fewer than --config.data.jobs={jobs}"
+            ) from None
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _start(counter: Any) -> None:
+    """Set up a worker: one OpenCV thread, quiet on Ctrl-C, ending with its parent."""
+    global _frames_done
+    _frames_done = counter
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _report(frames: int) -> None:
+    with _frames_done.get_lock():
+        _frames_done.value += frames
+
+
+def _work(work: Callable[[T, Report], R], task: T) -> R:
+    return work(task, _report)

@@ -1,0 +1,217 @@
+"""The words, the style and the HTML of the report page: text only, used by `spotjax.report`."""
+
+MEANINGS: dict[str, str | dict[str, str]] = {
+    "videos": {
+        "all": "also videos without an annotation: spotting anything there is a false positive",
+        "annotated_only": "only videos that contain the type: easier than all videos",
+    },
+    "rule": {
+        "one_to_one": "by falling score each interval takes its best free annotation",
+        "softnet": "each interval looks only at its best annotation, as in SOFTNet's release",
+    },
+    "interval": {
+        "published": "peak ± k on the first frames of the pairs",
+        "centred": "peak ± k moved by k/2 to the centre of the pairs",
+    },
+    "epoch_choice": {"last": "the last epoch, never the best one on the held-out subject"},
+    "iou": "least overlap of a true positive with its annotation",
+    "k": "frames between the two images of a pair",
+    "p": "threshold = mean + p (maximum - mean) of a video's score",
+    "seed": "initialisation, order and sampling",
+}
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --line: #d8dce0; --soft: #f5f6f7;
+  --warn: #fff4e0; --mark: #e8f2fa; }
+@media screen and (prefers-color-scheme: dark) { :root { --ink: #e4e7ea; --line: #363d45;
+  --soft: #1d2126; --warn: #33270f; --mark: #14293a; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 1216px; padding: 24px 32px 64px; color: var(--ink);
+  background: var(--paper); font: 15px/1.5 system-ui, sans-serif; }
+h1 { font-size: 27px; line-height: 1.2; margin: 0 0 4px; overflow-wrap: anywhere; }
+h2 { font-size: 19px; margin: 44px 0 10px; padding-top: 12px; border-top: 1px solid var(--line); }
+h3 { font-size: 15px; margin: 18px 0 0; overflow-wrap: anywhere; }
+p { margin: 8px 0; max-width: 84ch; } a { color: var(--ok); }
+.facts th, .facts td { padding: 2px 10px 2px 0; }
+.dim, figcaption { color: var(--dim); } .small, figcaption { font-size: .87em; }
+nav { display: flex; flex-wrap: wrap; gap: 4px 18px; margin-top: 14px; }
+.wide { overflow-x: auto; } .wide > svg { width: 100%; min-width: 760px; }
+.pair { display: flex; flex-wrap: wrap; gap: 20px 28px; align-items: flex-start; }
+.pair > .wide { flex: 0 1 auto; min-width: 0; }
+.pair > figure { flex: 1 1 300px; max-width: 400px; }
+.pair.even > figure { flex: 1 1 380px; max-width: 560px; }
+figure { margin: 6px 0 0; min-width: 0; } figure > svg { width: 100%; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: 4px 10px; text-align: right; white-space: nowrap; font-weight: 400; }
+th.text, td.text { text-align: left; } td.free { white-space: normal; overflow-wrap: anywhere; }
+thead th { color: var(--dim); font-size: .87em; border-bottom: 1px solid var(--grey); }
+th.over { text-align: center; font-weight: 650; }
+tbody { border-bottom: 1px solid var(--line); } tbody th { vertical-align: top; }
+.main > * { font-weight: 650; } .mark > * { background: var(--mark); }
+.meter { display: inline-block; width: 84px; height: 9px; margin-right: 8px; border-radius: 2px;
+  background: var(--gone); print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+.meter > i { display: block; height: 100%; border-radius: 2px; background: var(--ok); }
+.warn { background: var(--warn); border-left: 4px solid var(--wrong); padding: 8px 16px;
+  margin: 18px 0; overflow-wrap: anywhere; } .warn ul { margin: 2px 0; padding-left: 18px; }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 20px; font-size: .87em; margin: 8px 0 14px; }
+.legend span { display: inline-flex; align-items: center; gap: 7px; }
+details { border-bottom: 1px solid var(--line); } summary { cursor: pointer; padding: 8px 0; }
+summary b { margin-right: 8px; } pre { font-size: 12px; overflow-x: auto; background: var(--soft);
+  padding: 12px; }
+@media (max-width: 640px) { body { padding: 16px 14px 48px; } th, td { padding: 4px 6px; } }
+@media print { body { max-width: none; padding: 0; font-size: 11px; } nav { display: none; }
+  details::details-content { content-visibility: visible; height: auto; }
+  figure, tr, .warn { break-inside: avoid; } h2, h3, summary { break-after: avoid; }
+  .wide { overflow: visible; } .wide > svg { min-width: 0; } }
+"""
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{{ title }}</title>
+<style>{{ style }}</style>
+</head>
+<body>
+{% macro results(row) %}
+<td>{{ row.precision|ratio }}</td><td>{{ row.recall|ratio }}</td><td>{{ row.ap|ratio }}</td>
+<td>{{ row.tp|count }}</td><td>{{ row.fp|count }}</td><td>{{ row.fn|count }}</td>
+{% endmacro %}
+<header>
+<h1>{{ title }}</h1>
+<p class="dim">{{ lead }}</p>
+<nav><a href="#result">Result</a> <a href="#protocol">Protocol</a>
+{% if variants %}<a href="#variants">Variants</a>{% endif %}
+{% if subjects %}<a href="#subjects">Subjects</a>{% endif %}
+{% if losses %}<a href="#training">Training</a>{% endif %}
+<a href="#timelines">Timelines</a></nav>
+</header>
+<main>
+<h2 id="result">Result</h2>
+<div class="pair"><div class="wide"><table>
+<thead><tr><th class="text">type</th><th class="text">method</th><th>F1</th><th>95 % interval</th>
+<th>precision</th><th>recall</th><th>AP@[.5:.95]</th><th>TP</th><th>FP</th><th>FN</th></tr></thead>
+{% for type in types %}
+<tbody>
+{% for name, rows in methods.items() %}
+{% set row = rows.get(type, {}) %}
+<tr{% if name == system %} class="main"{% endif %}>
+{% if loop.first %}<th class="text" scope="rowgroup" rowspan="{{ methods|length }}">{{ type }}</th>
+{% endif %}
+<td class="text">{{ name }}</td><td>{{ row.f1|ratio }}</td>
+<td>{% if name == system and bootstrap[type] %}{{ bootstrap[type][0]|ratio }} –
+{{ bootstrap[type][1]|ratio }}{% endif %}</td>
+{{ results(row) }}
+</tr>
+{% endfor %}
+</tbody>
+{% endfor %}
+</table></div>
+<figure>{{ bars }}<figcaption>F1; whisker: 95 % interval over subjects (bootstrap).</figcaption>
+</figure></div>
+<p><b>How to read it.</b> These F1 values rest on few events, so a handful of them, or one subject,
+moves the value a lot: read the interval, not the third digit. What is spotted is a suggestion of
+where a human coder should look; it is no diagnosis and says nothing about what a person feels.</p>
+{% for sentence in reading %}<p class="small">{{ sentence }}</p>
+{% endfor %}
+<p class="small dim">training-free: optical strain without any network, decoded the same way.
+chance: as many intervals of the same lengths at random places (mean counts).</p>
+{% if warnings %}<div class="warn"><b>Warnings</b><ul>
+{% for warning in warnings %}<li>{{ warning }}</li>
+{% endfor %}
+</ul></div>{% endif %}
+<h2 id="protocol">Protocol</h2>
+<table class="facts">
+{% for label, value, meaning in protocol %}
+<tr><th class="text dim">{{ label }}</th><td class="text free">{{ value }}
+{%- if meaning %}<span class="dim">: {{ meaning }}</span>{% endif %}</td></tr>
+{% endfor %}
+</table>
+{% for key, text in configs.items() %}
+<details><summary>{{ key }}</summary><pre>{{ text }}</pre></details>
+{% endfor %}
+{% if variants %}
+<h2 id="variants">Variants</h2>
+<p>The same scores under each matching rule and each placement of the interval. The marked row is
+the result above; the others show how much of it depends on these two choices.</p>
+<div class="wide"><table>
+<thead><tr><th class="text" rowspan="2">matching rule</th><th class="text" rowspan="2">interval</th>
+{% for type in types %}<th class="over" colspan="3">{{ type }}</th>{% endfor %}
+<th rowspan="2"></th></tr>
+<tr>{% for type in types %}<th>F1</th><th>AP</th><th>training-free F1</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in variants %}
+<tr{% if row.headline %} class="mark main"{% endif %}>
+<td class="text">{{ row.rule }}</td><td class="text">{{ row.interval }}</td>
+{% for type in types %}
+<td>{{ row.results.get(type, {}).f1|ratio }}</td><td>{{ row.results.get(type, {}).ap|ratio }}</td>
+<td class="dim">{{ row.get("control", {}).get(type, {}).f1|ratio }}</td>
+{% endfor %}
+<td class="text">{% if row.headline %}◀ headline{% endif %}</td></tr>
+{% endfor %}
+</tbody></table></div>
+{% endif %}
+{% if subjects %}
+<h2 id="subjects">Subjects</h2>
+<p>Each subject as scored by the network that never saw it; – where nothing was annotated and
+nothing spotted.</p>
+<div class="wide"><table>
+<thead><tr><th class="text">subject</th>{% for type in types %}
+<th class="text">{{ type }} F1</th><th>TP / FP / FN</th>{% endfor %}</tr></thead>
+<tbody>
+{% for subject in subjects %}
+<tr><td class="text"><a href="#{{ subject.anchor }}">{{ subject.name }}</a></td>
+{% for type in types %}
+{% set row = subject.rows.get(type, {}) %}
+{% if row and row.tp + row.fp + row.fn > 0 %}
+<td class="text"><span class="meter"><i style="width:{{ (100 * row.f1)|ratio(1) }}%"></i></span>
+{{- row.f1|ratio(2) }}</td><td>{{ row.tp|count }} / {{ row.fp|count }} / {{ row.fn|count }}</td>
+{% else %}<td class="text">–</td><td>–</td>{% endif %}
+{% endfor %}</tr>
+{% endfor %}
+</tbody></table></div>
+{% endif %}
+{% if losses %}
+<h2 id="training">Training</h2>
+<p>Mean training loss per epoch: a thin line per fold, their mean in colour.</p>
+<div class="pair even">
+{% for problem, chart in losses.items() %}
+<figure><b>{{ problem }}</b>{{ chart }}</figure>
+{% endfor %}
+</div>
+{% endif %}
+<h2 id="timelines">Timelines</h2>
+<p>Annotated expressions above the score (and shaded behind it), spotted ones below. Point at a bar
+for its frames in the data set's own numbering, seconds and score.</p>
+<div class="legend">
+<span>{{ swatch("found") }}annotated, found</span>
+<span>{{ swatch("missed") }}annotated, missed</span>
+<span>{{ swatch("hit") }}spotted, hit</span>
+<span>{{ swatch("false") }}spotted, false positive</span>
+<span>{{ swatch("curve") }}smoothed score</span>
+<span>{{ swatch("level") }}threshold</span>
+<span>{{ swatch("peak") }}peak</span>
+<span>{{ swatch("gone") }}no face</span>
+</div>
+{% for subject in subjects if subject.videos %}
+<details{% if loop.first %} open{% endif %}>
+<summary><b>{{ subject.name }}</b><span class="dim">{{ subject.videos|length }}
+video{{ "s" if subject.videos|length > 1 }}
+{%- for type, row in subject.rows.items() if type != "overall" %}
+ · {{ type }}: {{ row.tp|count }} hits, {{ row.fp|count }} false, {{ row.fn|count }} missed
+{%- endfor %}</span></summary>
+<div id="{{ subject.anchor }}">
+{% for video in subject.videos %}
+<figure><h3>{{ video.name }}</h3><figcaption>{{ video.caption }}</figcaption>
+<div class="wide">{{ video.chart }}</div></figure>
+{% endfor %}
+</div></details>
+{% else %}
+<p class="dim">No videos.</p>
+{% endfor %}
+</main>
+</body>
+</html>
+"""

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from conftest import K, toy_dataset
+
+from spotjax.config import Softnet
+from spotjax.data import plans
+from spotjax.errors import UserError
+from spotjax.systems import build
+
+SYSTEM = build(Softnet(), K)
+
+
+def test_a_fold_never_holds_a_sample_of_its_subject(toy):
+    rows = {s: [v.rows for v in toy.videos if v.subject == s] for s in toy.subjects}
+    for problem in SYSTEM.problems:
+        for fold in plans.loso(SYSTEM, toy, problem, seed=0):
+            for own in rows[fold.subject]:
+                used = fold.samples["row"]
+                assert not ((used >= own.start) & (used < own.stop)).any()
+
+
+def test_poisoned_labels_of_the_held_out_subject_change_nothing(toy):
+    poisoned = toy._replace(
+        videos=tuple(
+            v._replace(intervals=(v.intervals[0]._replace(onset=0, offset=99),))
+            if v.subject == "s2"
+            else v
+            for v in toy.videos
+        )
+    )
+    for problem in SYSTEM.problems:
+        a, b = (plans.loso(SYSTEM, d, problem, 0, ("s2",))[0].samples for d in (toy, poisoned))
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_a_fold_does_not_depend_on_its_company(toy):
+    every = plans.loso(SYSTEM, toy, "micro", seed=5)
+    alone = plans.loso(SYSTEM, toy, "micro", seed=5, wanted=("s3",))[0]
+    np.testing.assert_array_equal(every[3].samples["row"], alone.samples["row"])
+    together = plans.epoch_order(every, 1, 5, 2, batch=7)[3].ravel()
+    single = plans.epoch_order([alone], 1, 5, 2, batch=7).ravel()
+    np.testing.assert_array_equal(together[together >= 0], single[single >= 0])
+
+
+def test_an_epoch_uses_each_sample_once_and_pads_at_the_end(toy):
+    folds = plans.loso(SYSTEM, toy, "macro", seed=0)
+    assert len({fold.size for fold in folds}) > 1
+    order = plans.epoch_order(folds, 0, 0, 0, batch=7)
+    for fold, mine in zip(folds, order, strict=True):
+        flat = mine.ravel()
+        assert sorted(flat[: fold.size]) == list(range(fold.size))
+        assert (flat[fold.size :] == -1).all()
+
+
+def test_reshuffling_and_the_released_fixed_order(toy):
+    folds = plans.loso(SYSTEM, toy, "macro", seed=0)
+    first, second = (plans.epoch_order(folds, 0, 0, epoch, 7) for epoch in (0, 1))
+    assert (first != second).any()
+    again = plans.epoch_order(folds, 0, 0, 1, 7, reshuffle=False)
+    np.testing.assert_array_equal(first, again)
+
+
+def test_stack_pads_to_the_longest(toy):
+    folds = plans.loso(SYSTEM, toy, "macro", seed=0)
+    table = plans.stack(folds)
+    assert table["row"].shape == (4, max(fold.size for fold in folds))
+    for fold, row in zip(folds, table["label"], strict=True):
+        np.testing.assert_array_equal(row[: fold.size], fold.samples["label"])
+
+
+def test_impossible_folds_are_refused_by_name(toy):
+    with pytest.raises(UserError, match="at least 2 subjects"):
+        plans.loso(SYSTEM, toy_dataset(subjects=1), "macro", 0)
+    with pytest.raises(UserError, match="no subject 's9'.*s0, s1"):
+        plans.loso(SYSTEM, toy, "macro", 0, ("s9",))
+    only = toy._replace(
+        videos=tuple(v if v.subject == "s0" else v._replace(intervals=()) for v in toy.videos)
+    )
+    with pytest.raises(UserError, match="fold s0 has nothing to learn macro"):
+        plans.loso(SYSTEM, only, "macro", 0)

@@ -1,0 +1,290 @@
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_sets import (
+    REPOSITORY,
+    ROWS,
+    command,
+    config_file,
+    make_config,
+    make_set,
+    run_module,
+    with_features,
+    write_workbook,
+)
+
+from data_prep import shard_file, write_shards
+from data_prep.__main__ import main
+from data_prep.write_shards import prepare
+from spotjax import config as config_lib
+from spotjax.data import schema
+from spotjax.data.tfrecord import read_records
+from spotjax.errors import UserError
+
+
+def manifest(folder: Path) -> dict:
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def shards(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*-of-?????"))
+
+
+def contents(folder: Path) -> list[list[bytes]]:
+    """Every array of every record; protobuf writes a record's fields in any order."""
+    features = schema.features_dict(streams(folder))
+    chunks = [features.deserialize_example_np(r) for p in shards(folder) for r in read_records(p)]
+    return [[np.asarray(chunk[name]).tobytes() for name in sorted(chunk)] for chunk in chunks]
+
+
+def streams(folder: Path) -> dict[str, schema.Stream]:
+    return {
+        name: schema.Stream(tuple(stream["shape"]), stream["dtype"])
+        for name, stream in manifest(folder)["streams"].items()
+    }
+
+
+def test_the_manifest_tells_what_stands_in_the_shards(tiny: Path) -> None:
+    config = make_config(tiny)
+    folder = prepare(config)
+    facts = manifest(folder)
+    assert (facts["dataset"], facts["layout"], facts["schema"]) == ("casme2", "casme2", 1)
+    assert facts["types"] == ["macro", "micro"] and facts["emotions"] == ["negative", "others"]
+    # (23 - 11 + 1) / 2 = 6.5 and (36 - 31 + 1) / 2 = 3
+    assert facts["k"] == {"macro": 6, "micro": 3}
+    assert facts["features_hash"] == config_lib.digest(config_lib.to_dict(config)["features"])
+    assert facts["hash"] == schema.extraction_digest(config, facts["k"])
+    assert set(facts["versions"]) == {"python", "numpy", "cv2", "spotjax"}
+    assert [(v["subject"], v["name"], v["num_frames"]) for v in facts["videos"]] == [
+        ("s15", "0101", 60), ("s15", "0401", 44), ("s16", "0101", 50),
+    ]  # fmt: skip
+    first = facts["videos"][0]
+    assert first["intervals"][0] == {
+        "onset": 10, "apex": 14, "offset": 22, "type": "macro", "emotion": "negative", "au": "4",
+    }  # fmt: skip
+    assert first["valid_rows"] == {"macro": 54, "micro": 57} and first["face_frames"] == 60
+    assert first["bytes"] == (folder / first["shard"]).stat().st_size
+    assert facts["skipped"] == [] and not list(folder.glob("*.tmp*"))
+
+
+def test_records_are_chunks_that_join_to_the_video(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "RECORD_FRAMES", 25)
+    folder = prepare(make_config(tiny))
+    features = schema.features_dict(streams(folder))
+    path = folder / schema.shard_name("casme2", 0, 3)
+    chunks = [features.deserialize_example_np(payload) for payload in read_records(path)]
+    assert [len(chunk["frame_ids"]) for chunk in chunks] == [25, 25, 10]
+    assert [int(chunk["start"]) for chunk in chunks] == [0, 25, 50]
+    assert np.concatenate([c["frame_ids"] for c in chunks]).tolist() == list(range(1, 61))
+    assert chunks[0]["intervals"].tolist() == [[10, 14, 22, 0, 0], [30, 32, 35, 1, 1]]
+    flow = np.concatenate([chunk["flow_macro"] for chunk in chunks])
+    valid = np.concatenate([chunk["valid_macro"] for chunk in chunks])
+    assert flow.shape == (60, 42, 42, 3) and flow.dtype == np.float16
+    assert valid.tolist() == [1] * 54 + [0] * 6
+    assert not flow[54:].any() and np.abs(flow[:54]).max() > 0.5
+
+
+def test_running_again_does_nothing_and_says_so(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = prepare(make_config(tiny))
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    capsys.readouterr()
+    assert prepare(make_config(tiny)) == folder
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 1 and "nothing to do" in out and err == ""
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    tiny.rename(tiny.with_name("gone"))
+    prepare(make_config(tiny))
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_only_a_lost_or_damaged_shard_is_computed_anew(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = prepare(make_config(tiny))
+    good = contents(folder)
+    first, second, third = shards(folder)
+    first.unlink()
+    flipped = bytearray(second.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    second.write_bytes(flipped)
+    third.write_bytes(third.read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"wrong checksum of record 0.*run data_prep again"):
+        list(read_records(second))
+    with pytest.raises(UserError, match="cut short inside record 0"):
+        list(read_records(third))
+    prepare(make_config(tiny))
+    err = capsys.readouterr().err
+    assert "computing s15/0401 anew" in err and "computing s16/0101 anew" in err
+    assert contents(folder) == good
+
+
+def test_one_process_or_two_give_the_same_values(tiny: Path) -> None:
+    alone = prepare(make_config(tiny, shards=str(tiny.parent / "one")))
+    both = prepare(make_config(tiny, shards=str(tiny.parent / "two"), jobs=2))
+    assert contents(alone) == contents(both)
+
+
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    root = make_set(
+        tmp_path / "set", tuple((s, c, 60) for s in ("s15", "s16") for c in ("0101", "0401"))
+    )
+    words = ["--config", config_file(root, tmp_path), "--config.data.jobs=2"]
+    process = subprocess.Popen(
+        command(*words), cwd=REPOSITORY, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    folder = tmp_path / "shards"
+    while not shards(folder) and process.poll() is None:
+        time.sleep(0.005)
+    workers = [int(pid) for pid in _children(process.pid)]
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = {path: path.stat().st_mtime_ns for path in shards(folder)}
+    assert 1 <= len(finished) < 4 and not (folder / "manifest.json").exists()
+    (folder / "casme2-train.tfrecord-00003-of-00004.tmp123").write_bytes(b"half")
+    assert workers
+    deadline = time.monotonic() + 10
+    while any(_alive(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not any(_alive(pid) for pid in workers)  # they end with their parent
+
+    prepare(make_config(root))
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert len(manifest(folder)["videos"]) == 4 and not list(folder.glob("*.tmp*"))
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_a_killed_worker_ends_in_one_line(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(write_shards, "make_shard", kill_this_process)
+    with pytest.raises(
+        UserError, match=r"worker process was killed.*fewer than --config.data.jobs=2"
+    ):
+        prepare(make_config(tiny, jobs=2))
+
+
+def kill_this_process(task: object, report: object) -> str:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return ""
+
+
+def test_a_second_writer_is_refused_at_once(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    with write_shards._only_writer(folder):
+        second = run_module("--config", config_file(tiny, tmp_path))
+    assert second.returncode == 2
+    assert second.stderr.count("\n") == 1 and "another data_prep is writing here" in second.stderr
+
+
+def test_a_folder_begun_otherwise_is_refused(tiny: Path) -> None:
+    folder = prepare(make_config(tiny))
+    kept = [path.read_bytes() for path in shards(folder)]
+    with pytest.raises(UserError, match=r"has k_macro=6, config wants 9: choose another"):
+        prepare(with_features(make_config(tiny), k_macro=9))
+    with pytest.raises(UserError, match=r"has features.roi=strip, config wants two_eyes"):
+        prepare(with_features(make_config(tiny), roi="two_eyes"))
+    write_workbook(
+        tiny / "CAS(ME)^2code_final.xlsx", [(*ROWS[0][:6], "surprise", *ROWS[0][7:]), ROWS[1]]
+    )
+    with pytest.raises(UserError, match="other videos or annotations"):
+        prepare(make_config(tiny))
+    assert [path.read_bytes() for path in shards(folder)] == kept
+    (tiny.parent / "home").mkdir()
+    (tiny.parent / "home" / "thesis.tmp.doc").write_text("mine")
+    with pytest.raises(UserError, match="not empty and has no extraction.json"):
+        prepare(make_config(tiny, shards=str(tiny.parent / "home")))
+
+
+def test_a_full_disk_ends_in_one_line_and_keeps_what_is_done(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write, calls = shard_file.write_records, []
+
+    def second_fails(path: Path, payloads: object) -> int:
+        calls.append(path)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, payloads)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(shard_file, "write_records", second_fails)
+    assert main(["--config", str(config_file(tiny, tmp_path))]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: the disk is full: ") and "run the same command again" in error
+    assert len(shards(tmp_path / "shards")) == 1
+    monkeypatch.undo()
+    assert main(["--config", str(config_file(tiny, tmp_path))]) == 0
+
+
+def test_too_little_space_is_seen_before_the_start(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda path: type("S", (), {"f_bavail": 9, "f_frsize": 9}))
+    with pytest.raises(UserError, match=r"the features of 154 frames needs about .* GB"):
+        prepare(make_config(tiny))
+
+
+def test_default_folder_follows_from_root_layout_and_features(tmp_path: Path) -> None:
+    config = make_config(tmp_path / "CASME", shards="")
+    folder = schema.shards_folder(config)
+    assert folder.parent == Path("shards") and folder.name.startswith("CASME-")
+    assert schema.shards_folder(make_config(tmp_path / "CASME", shards="", jobs=7)) == folder
+    assert schema.shards_folder(with_features(config, k_micro=5)) != folder
+    assert schema.shards_folder(make_config(tmp_path / "x" / "CASME", shards="")) != folder
+
+
+def test_command_line_in_a_fresh_process_imports_no_jax(tiny: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from data_prep.__main__ import main; "
+        f"status = main(['--config', {str(config_file(tiny, tmp_path))!r}]); "
+        "print(status, sorted({'jax', 'flax', 'optax', 'tensorflow'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+    assert "154/154" in done.stderr
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert (
+        "rawpic/s15" in text and "features.flow.method" in text and "Run the same command" in text
+    )
+
+
+def test_tensorflow_datasets_reads_the_folder(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorflow", exc_type=ImportError)
+    import tensorflow_datasets as tfds
+
+    (tiny / "rawpic" / "s15" / "15_0401something" / "img003.jpg").unlink()
+    folder = prepare(make_config(tiny, skip_bad_videos=True))
+    builder = tfds.builder_from_directory(folder)
+    records = list(builder.as_dataset(split="train").as_numpy_iterator())
+    assert [r["video"] for r in records] == [b"0101", b"0101"]
+    assert records[0]["flow_micro"].shape == (60, 42, 42, 3)
+    assert records[0]["flow_micro"].dtype == np.float16

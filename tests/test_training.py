@@ -1,0 +1,150 @@
+"""Folds together, alone, in another order, on other devices and after a kill: the same numbers."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from conftest import K
+
+from spotjax import folds as folds_lib
+from spotjax import scoring, training
+from spotjax.config import Softnet, Train
+from spotjax.data import plans
+from spotjax.errors import UserError
+from spotjax.systems import build
+
+SYSTEM = build(Softnet(), K)
+
+
+def run(dataset, problem="macro", wanted=(), devices=1, states=None, first=0, order=1, **options):
+    train = Train(**{"epochs": 1, **options})
+    mesh = folds_lib.make_mesh(devices)
+    members = plans.loso(SYSTEM, dataset, problem, train.seed, wanted)[::order]
+    arrays = training.put_streams(SYSTEM, problem, dataset.streams, mesh)
+    epochs = training.train_folds(SYSTEM, problem, members, arrays, train, mesh, states, first)
+    return list(epochs)
+
+
+def largest_difference(a, b):
+    pairs = zip(jax.tree.leaves(a.variables), jax.tree.leaves(b.variables), strict=True)
+    return max(float(np.abs(x - y).max()) for x, y in pairs)
+
+
+def pick(state, *folds):
+    return jax.tree.map(lambda leaf: leaf[list(folds)], state)
+
+
+@pytest.mark.parametrize("problem", ["macro", "micro"])
+def test_vmapped_folds_equal_folds_alone(toy, problem):
+    together = run(toy, problem, fold_exec="vmap")[-1].states
+    for index, subject in enumerate(toy.subjects[:2]):
+        alone = run(toy, problem, wanted=(subject,), fold_exec="map")[-1].states
+        assert largest_difference(pick(together, index), alone) <= 1e-6
+    start = folds_lib.init_state(SYSTEM, folds_lib.make_optimizer(Train()), 0, 4)
+    assert largest_difference(together, jax.tree.map(np.asarray, start)) > 1e-4
+
+
+def test_order_chunks_and_devices_do_not_matter(toy):
+    plain = run(toy, fold_exec="map")[-1].states
+    for other in (
+        pick(run(toy, fold_exec="map", order=-1)[-1].states, 3, 2, 1, 0),
+        run(toy, fold_exec="map", fold_chunk=3)[-1].states,
+        run(toy, fold_exec="map", devices=2)[-1].states,
+    ):
+        assert largest_difference(plain, other) == 0
+
+
+def test_padded_steps_leave_a_fold_as_it_is(toy):
+    epoch = run(toy, fold_exec="vmap", batch=7)[-1]
+    sizes = [fold.size for fold in plans.loso(SYSTEM, toy, "macro", 0)]
+    steps = [-(-size // 7) for size in sizes]
+    assert [len(loss) for loss in epoch.losses] == steps == epoch.states.step.tolist()
+    assert len(set(steps)) > 1
+
+
+def test_a_continued_run_is_bit_identical(toy):
+    whole = run(toy, epochs=3, optimizer="adam", learning_rate=1e-3)
+    rest = run(toy, epochs=3, optimizer="adam", learning_rate=1e-3, states=whole[0].states, first=1)
+    assert [e.number for e in rest] == [1, 2]
+    for a, b in zip(
+        jax.tree.leaves(whole[-1].states), jax.tree.leaves(rest[-1].states), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_seed_matters_and_the_loss_falls(toy):
+    epochs = run(toy, epochs=4, learning_rate=0.02)
+    assert np.mean(epochs[-1].losses[0]) < 0.7 * np.mean(epochs[0].losses[0])
+    assert largest_difference(epochs[0].states, run(toy, seed=1, learning_rate=0.02)[0].states) > 0
+
+
+def test_a_non_finite_loss_names_the_fold(toy):
+    with pytest.raises(UserError, match="macro, fold s1: the loss is (nan|inf) at step"):
+        run(toy, wanted=("s1", "s2"), learning_rate=1e20)
+
+
+def test_no_collectives_and_one_compilation(toy):
+    mesh = folds_lib.make_mesh(2)
+    members = plans.loso(SYSTEM, toy, "macro", 0)
+    optimizer = folds_lib.make_optimizer(Train())
+    epoch = folds_lib.make_epoch(SYSTEM, "macro", optimizer, mesh, "vmap")
+    folded = (
+        folds_lib.init_state(SYSTEM, optimizer, 0, 4),
+        folds_lib.fold_keys(0, 0, [0, 1, 2, 3]),
+        plans.stack(members),
+        plans.epoch_order(members, 0, 0, 0, 12),
+    )
+    placed = folds_lib.put(folded, mesh, folds_lib.FOLD)
+    arrays = training.put_streams(SYSTEM, "macro", toy.streams, mesh)
+    text = epoch.lower(*placed, arrays).compile().as_text()
+    for word in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):
+        assert word not in text
+
+
+def test_scores_come_from_the_fold_that_held_the_subject_out(toy):
+    states = run(toy)[-1].states
+    arrays = training.put_streams(SYSTEM, "macro", toy.streams, folds_lib.make_mesh(1))
+    curves = scoring.score_problem(SYSTEM, "macro", toy, toy.subjects, states.variables, arrays)
+    video = toy.videos[2]
+    curve = curves[video.id]
+    assert curve.shape == (video.num_frames,) and np.isnan(curve[-K["macro"] :]).all()
+    images = SYSTEM.inputs(arrays, {"row": np.arange(10) + video.first_row}, None, "macro")
+    own = jax.tree.map(lambda leaf: leaf[2], states.variables)
+    outputs, _ = SYSTEM.apply(own, images, np.ones(10), False, None)
+    np.testing.assert_allclose(curve[:10], outputs, atol=1e-6)
+
+
+CHILD = """
+import sys
+sys.path.insert(0, "tests")
+import jax
+import numpy as np
+from conftest import toy_dataset
+from test_training import run
+state = run(toy_dataset(subjects=5), devices=int(sys.argv[1]))[-1].states
+np.savez(sys.argv[2], *jax.tree.leaves(state.variables))
+"""
+
+
+def test_eight_devices_give_the_parameters_of_one(tmp_path):
+    saved = {}
+    for devices in (1, 8):
+        target = tmp_path / f"{devices}.npz"
+        environment = {
+            **os.environ,
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "PYTHONPATH": ".",
+        }
+        subprocess.run(
+            [sys.executable, "-c", CHILD, str(devices), str(target)],
+            check=True,
+            env=environment,
+            cwd=Path(__file__).parents[1],
+        )
+        saved[devices] = list(np.load(target).values())
+    for one, eight in zip(saved[1], saved[8], strict=True):
+        np.testing.assert_allclose(one, eight, atol=1e-6)
