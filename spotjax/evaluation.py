@@ -65,7 +65,7 @@ def by_subject(
     subjects: dict[str, dict[str, Counts]] = {}
     for subject in dict.fromkeys(video.subject for video in videos):
         mine = [video for video in videos if video.subject == subject]
-        counts = {
+        counts: dict[str, Counts] = {
             type: metrics.count(
                 results_of(mine, detections, type, options.videos).values(),
                 options.rule,
@@ -116,8 +116,8 @@ def chance(videos: Sequence[Video], detections: Detections, options: Evaluate, s
             rows[type] = {**counts.as_dict(), "ap": ap}
         mean_ap = float(np.mean([rows[type]["ap"] for type in EXPRESSION_TYPES]))
         rows["overall"] = {**total.as_dict(), "ap": mean_ap}
-        for type, row in rows.items():
-            target = sums.setdefault(type, dict.fromkeys(row, 0.0))
+        for name_of_type, row in rows.items():
+            target = sums.setdefault(name_of_type, dict.fromkeys(row, 0.0))
             for name, value in row.items():
                 target[name] += value / (ap_draws if name == "ap" else options.chance_draws)
     return sums

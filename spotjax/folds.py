@@ -144,7 +144,9 @@ def make_epoch(
     ) -> tuple[State, jax.Array]:
         folded = (states, keys, samples, order)
         if fold_exec == "map":
-            return jax.lax.map(lambda fold: one_fold(*fold, arrays), folded)
+            return jax.lax.map(
+                lambda fold: one_fold(fold[0], fold[1], fold[2], fold[3], arrays), folded
+            )
         return jax.vmap(one_fold, in_axes=(0, 0, 0, 0, None))(*folded, arrays)
 
     sharded = jax.shard_map(

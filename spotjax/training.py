@@ -28,7 +28,6 @@ class _Group(NamedTuple):
     """Folds trained at a time: positions in the list, and what lies on the devices."""
 
     members: slice
-    count: int
     keys: jax.Array
     samples: Any
 
@@ -63,7 +62,7 @@ def train_folds(
     if states is None:
         states = folds_lib.init_state(system, optimizer, train.seed, len(folds))
     states = jax.tree.map(np.asarray, states)
-    keys = folds_lib.fold_keys(train.seed, number, [fold.index for fold in folds])
+    keys = folds_lib.fold_keys(train.seed, number, [fold.number for fold in folds])
     samples = plans.stack(folds)
     count = folds_lib.padded_count(len(folds), mesh, train.fold_chunk)
     groups, on_device = [], []
@@ -71,7 +70,7 @@ def train_folds(
         members = slice(start, min(start + count, len(folds)))
         cut = jax.tree.map(lambda leaf, m=members: leaf[m], (states, keys, samples))
         placed = folds_lib.put(folds_lib.pad_folds(cut, count), mesh, folds_lib.FOLD)
-        groups.append(_Group(members, count, placed[1], placed[2]))
+        groups.append(_Group(members, placed[1], placed[2]))
         on_device.append(placed[0])
 
     for epoch in range(first_epoch, train.epochs):
@@ -79,7 +78,7 @@ def train_folds(
         losses: list[np.ndarray] = []
         for position, group in enumerate(groups):
             mine = order[group.members]
-            padding = np.full((group.count - len(mine), *order.shape[1:]), -1, np.int32)
+            padding = np.full((count - len(mine), *order.shape[1:]), -1, np.int32)
             placed_order = folds_lib.put(np.concatenate([mine, padding]), mesh, folds_lib.FOLD)
             on_device[position], loss = epoch_of(
                 on_device[position], group.keys, group.samples, placed_order, arrays

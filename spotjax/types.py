@@ -16,14 +16,15 @@ own parameters); SFAMNet, SpotFormer, MESNet and cnn3d have one whose outputs se
 
 **System.**  Pure functions that know no path, data set, fold or optimiser:
 
-    targets(videos, problem) -> Samples      NumPy: every training sample these videos offer
-    select(samples, rng, problem) -> i64[n]  NumPy: the samples that one fold trains on
-    init(key) -> variables                   {"params": ..., "batch_stats": ... if any}
-    inputs(arrays, samples, key, problem) -> inputs   gather rows, augment: inside the step
-    apply(variables, inputs, train, key) -> (outputs, variables)
-    loss(outputs, samples, weight) -> (f32[], info)   weight f32[B] is 0 for padding
-    scores(outputs) -> {name: f32[B, ...]}   what decoding needs, per row
-    decode(curves, problem_ks) -> [Detection]  NumPy: one video's score curves to intervals
+    targets(video, valid, problem) -> Samples     NumPy: every training sample a video offers
+    select(samples, rng, problem) -> Samples      NumPy: what one fold trains on of all of them
+    init(key) -> variables                        {"params": ..., "batch_stats": ... if any}
+    inputs(arrays, samples, key, problem) -> inputs    gather rows, augment: inside the step
+    apply(variables, inputs, weight, train, key) -> (outputs, variables)
+    loss(outputs, samples, weight) -> (f32[], info)    weight f32[B] is 0 for padding
+    scores(outputs) -> f32[B, ...]                what decoding needs, per row
+    decode(curves, valid, **overrides) -> ([Detection], {type: Curve})   NumPy: one video
+    streams(problem) -> names                     what must lie on the device
 
 A *sample* is one line of a table (`Samples`: arrays with a common first axis): SOFTNet's is
 (row, label, augmentation); SpotFormer's is a block of 16 rows with 8 label tracks; MESNet's is a
@@ -31,10 +32,10 @@ clip start with its window labels; cnn3d's is a row whose skips are drawn in `in
 Losses of any number of terms (SpotFormer's contrastive one included) live in `loss`; batch norm
 keeps its statistics in `variables` and masks padding with `weight`.
 
-**Fold plan.**  `keep` says which videos a fold may learn from; `targets` only ever sees those, so
-a label of the held-out subject cannot reach training.  A fold is one LOSO subject of one problem;
-the plan is `i32[F, S, B]` into the sample table, -1 for padding, and a step of padding only is an
-exact no-op, so ragged folds share one program.  Randomness is drawn from (seed, fold, step); a
+**Fold plan.**  A fold is one LOSO subject of one problem.  Its sample table is made of the other
+subjects' videos alone, so a label of the held-out subject cannot reach training.  An epoch is
+`i32[F, S, B]` into those tables, -1 for padding; a step of padding only is an exact no-op, so
+ragged folds share one program.  Randomness is drawn from (seed, fold, step); a
 fold's result does not depend on which folds ran beside it.  A recipe of several *stages* (MESNet's
 pre-training, SFAMNet's 7-class fine-tuning) is a sequence of (system, plan) whose later `init`
 starts from the earlier variables; validation-based stopping (cnn3d) is a second plan over
@@ -117,12 +118,11 @@ class System(NamedTuple):
     name: str
     problems: tuple[str, ...]
     targets: Callable[..., Samples]
-    select: Callable[..., np.ndarray]
+    select: Callable[..., Samples]
     init: Callable[..., Any]
     inputs: Callable[..., Any]
     apply: Callable[..., Any]
     loss: Callable[..., Any]
     scores: Callable[..., Any]
-    decode: Callable[..., list[Detection]]
-    streams: tuple[str, ...]
-    """Streams that must be on the device for training and scoring."""
+    decode: Callable[..., tuple[list[Detection], dict[str, Any]]]
+    streams: Callable[[str], tuple[str, ...]]

@@ -70,10 +70,7 @@ def test_a_continued_run_is_bit_identical(toy):
     whole = run(toy, epochs=3, optimizer="adam", learning_rate=1e-3)
     rest = run(toy, epochs=3, optimizer="adam", learning_rate=1e-3, states=whole[0].states, first=1)
     assert [e.number for e in rest] == [1, 2]
-    for a, b in zip(
-        jax.tree.leaves(whole[-1].states), jax.tree.leaves(rest[-1].states), strict=True
-    ):
-        np.testing.assert_array_equal(a, b)
+    jax.tree.map(np.testing.assert_array_equal, whole[-1].states, rest[-1].states)
 
 
 def test_the_seed_matters_and_the_loss_falls(toy):

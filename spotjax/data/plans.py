@@ -20,7 +20,7 @@ _SELECT, _ORDER = 0, 1
 class Fold(NamedTuple):
     """One held-out subject of one problem."""
 
-    index: int
+    number: int
     """Position of the subject among all subjects of the data set."""
     subject: str
     samples: Samples
@@ -67,11 +67,11 @@ def loso(
     }
     folds = []
     for subject in chosen_subjects(dataset, wanted):
-        index = subjects.index(subject)
+        position = subjects.index(subject)
         kept = [tables[v.id] for v in dataset.videos if v.subject != subject]
         joined = {name: np.concatenate([table[name] for table in kept]) for name in kept[0]}
-        samples = system.select(joined, _rng(seed, number, index, _SELECT), problem)
-        fold = Fold(index, subject, samples)
+        samples = system.select(joined, _rng(seed, number, position, _SELECT), problem)
+        fold = Fold(position, subject, samples)
         if fold.size == 0:
             raise UserError(
                 f"{dataset.name}: fold {subject} has nothing to learn {problem}-expressions "
@@ -111,6 +111,6 @@ def epoch_order(
     steps = max(-(-fold.size // batch) for fold in folds)
     order = np.full((len(folds), steps * batch), -1, np.int32)
     for row, fold in enumerate(folds):
-        rng = _rng(seed, problem, fold.index, _ORDER, epoch if reshuffle else 0)
+        rng = _rng(seed, problem, fold.number, _ORDER, epoch if reshuffle else 0)
         order[row, : fold.size] = rng.permutation(fold.size)
     return order.reshape(len(folds), steps, batch)
