@@ -15,6 +15,7 @@ import numpy as np
 from spotjax import config as config_lib
 from spotjax.errors import UserError
 
+_LARGEST = 1e4  # px: no flow of a 128 px crop; float16, in which it is stored, ends at 65504
 FlowMethod = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(first u8[H, W], second u8[H, W]) -> f32[H, W, 2]: x, y displacement in px, first to second."""
 
@@ -47,12 +48,12 @@ def dis() -> FlowMethod:
 
 
 def make_flow(config: config_lib.Flow) -> FlowMethod:
-    """The method of `config.features.flow`.  It raises UserError if a value is not finite."""
+    """The method of `config.features.flow`.  It raises UserError for nan and beyond 1e4 px."""
     method = {"tvl1": tvl1, "farneback": farneback, "dis": dis}[config.method]()
 
     def checked(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         flow = method(first, second)
-        if not np.isfinite(flow).all():
+        if not np.abs(flow).max() < _LARGEST:  # also catches nan
             raise UserError(
                 f"{config.method} flow is not finite: choose another config.features.flow.method"
             )

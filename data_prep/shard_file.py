@@ -40,29 +40,29 @@ def write_shard(task: Task, extracted: Extracted) -> None:
 def describe(task: Task) -> dict[str, Any]:
     """What the manifest says about a shard: counts of rows and records, bytes, crop box.
 
-    Raises UserError if a byte is wrong or the file does not hold the whole video.
+    Raises UserError if a byte is wrong or the file does not hold the video's frames and labels.
     """
     features = schema.features_dict(task.spec.streams)
     valid = [name for name in task.spec.streams if name.startswith("valid_")]
     counts = dict.fromkeys(["face", *valid], 0)
     crop: list[int] = []
-    records = frames = 0
+    frame_ids: list[int] = []
+    intervals = _interval_table(task)
+    records, same = 0, True
     for payload in read_records(task.path):
         chunk = features.deserialize_example_np(payload)
-        if chunk["start"] != frames:
-            raise UserError(f"{task.path}: a record is missing: delete it and run data_prep again")
-        frames += len(chunk["frame_ids"])
+        same &= chunk["start"] == len(frame_ids) and np.array_equal(chunk["intervals"], intervals)
+        frame_ids += chunk["frame_ids"].tolist()
         for name in counts:
             counts[name] += int(chunk[name].sum())
         crop = chunk["crop"].tolist()
         records += 1
-    if frames != len(task.video.frames):
+    if not same or not np.array_equal(frame_ids, task.video.frame_ids):
         raise UserError(
-            f"{task.path}: holds {frames} of {len(task.video.frames)} frames: delete it and run "
-            "data_prep again"
+            f"{task.path}: holds other frames or labels than {task.video.id} has now: delete it "
+            "and run data_prep again"
         )
     return {
-        "num_frames": frames,
         "face_frames": counts["face"],
         "valid_rows": {name.removeprefix("valid_"): counts[name] for name in valid},
         "crop": crop,
@@ -75,20 +75,7 @@ def describe(task: Task) -> dict[str, Any]:
 def _records(task: Task, extracted: Extracted) -> Iterator[bytes]:
     """Serialised chunks of at most 256 frames."""
     features = schema.features_dict(task.spec.streams)
-    video, emotions = task.video, task.emotions
-    intervals = np.array(
-        [
-            (
-                interval.onset,
-                interval.apex,
-                interval.offset,
-                EXPRESSION_TYPES.index(interval.type),
-                emotions.index(interval.emotion) if interval.emotion else -1,
-            )
-            for interval in video.intervals
-        ],
-        np.int32,
-    ).reshape(-1, 5)
+    video, intervals = task.video, _interval_table(task)
     for start in range(0, len(video.frames), schema.RECORD_FRAMES):
         chunk = slice(start, start + schema.RECORD_FRAMES)
         yield features.serialize_example(
@@ -106,3 +93,18 @@ def _records(task: Task, extracted: Extracted) -> Iterator[bytes]:
                 **{name: rows[chunk] for name, rows in extracted.rows.items()},
             }
         )
+
+
+def _interval_table(task: Task) -> np.ndarray:
+    """i32[m, 5]: onset, apex, offset, type, emotion (the last two as indices)."""
+    rows = [
+        (
+            interval.onset,
+            interval.apex,
+            interval.offset,
+            EXPRESSION_TYPES.index(interval.type),
+            task.emotions.index(interval.emotion) if interval.emotion else -1,
+        )
+        for interval in task.video.intervals
+    ]
+    return np.array(rows, np.int32).reshape(-1, 5)

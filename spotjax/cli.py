@@ -167,10 +167,12 @@ def _nearest(key: str) -> str:
 
 
 def _explain(error: pydantic.ValidationError) -> str:
-    """The first complaint of pydantic as `key: what is wrong`."""
-    first = error.errors(include_url=False)[0]
+    """One complaint of pydantic as `key: what is wrong`; an unknown key comes first."""
+    unknown = ("unexpected_keyword_argument", "extra_forbidden")
+    complaints = error.errors(include_url=False)
+    first = min(complaints, key=lambda complaint: complaint["type"] not in unknown)
     key = ".".join(str(part) for part in first["loc"])
-    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+    if first["type"] in unknown:
         return f"{key}: unknown key; {_nearest(key)}"
     complaint = first["msg"][0].lower() + first["msg"][1:]
     return f"{key}: {complaint}, got {json.dumps(first['input'], default=str)}"

@@ -101,14 +101,14 @@ class Quirks:
         )
 
 
-def natural_key(text: str) -> tuple[tuple[int, str], ...]:
+def natural_key(text: str) -> tuple[tuple[bool, int, str], ...]:
     """Sort key under which `s9` comes before `s10`.
 
     >>> sorted(["s10", "s9"], key=natural_key)
     ['s9', 's10']
     """
     parts = re.findall(r"\d+|\D+", text)
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
+    return tuple((False, int(p), "") if p.isdecimal() else (True, 0, p) for p in parts)
 
 
 def require_folder(root: Path, wanted: str, holds: str) -> Path:
@@ -183,6 +183,8 @@ def video_of(
         ids = np.zeros(0, np.int32)
     else:
         frames, ids, problem = _list_frames(folder)
+        if len(ids) and ids[0] > 1:
+            quirks.add("video begins after frame 1", f"{subject}/{name}: {ids[0]}")
     kept = [pair for row in rows if (pair := _to_rows(row, ids, quirks)) is not None]
     return RawVideo(
         subject, name, frames, ids, fps,
@@ -201,6 +203,9 @@ def _list_frames(folder: Path) -> tuple[tuple[Path, ...], np.ndarray, str]:
         if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith(".") or not digits:
             continue
         number = int(digits[-1])
+        if number > np.iinfo(np.int32).max:
+            problem = f"{path}: frame number {number} is too large: rename or remove the file"
+            continue
         if number in numbered:
             pair = " and ".join(sorted((path.name, numbered[number].name)))
             problem = f"{folder}: two images of frame {number} ({pair}): remove one"
@@ -226,7 +231,7 @@ def _to_rows(row: Annotation, ids: np.ndarray, quirks: Quirks) -> tuple[Interval
     first = int(ids[0]) if len(ids) else 1
     onset, offset = row.onset - first, row.offset - first
     if len(ids):
-        last = len(ids) - 1
+        last = int(ids[-1]) - first
         place = f"{row.where.rpartition(', ')[2]}: {row.onset}-{row.offset} of {ids[0]}-{ids[-1]}"
         if offset < 0 or onset > last:
             quirks.add("interval wholly outside its video, dropped", place)
@@ -234,9 +239,7 @@ def _to_rows(row: Annotation, ids: np.ndarray, quirks: Quirks) -> tuple[Interval
         if onset < 0 or offset > last:
             quirks.add("interval clipped to its video", place)
             onset, offset = max(onset, 0), min(offset, last)
-    apex = row.apex - first if row.apex >= first else -1
-    if len(ids) and apex >= len(ids):
-        apex = -1
+    apex = row.apex - first if first <= row.apex and row.apex <= ids.max(initial=row.apex) else -1
     return Interval(onset, apex, offset, row.type, row.emotion), row.action_units
 
 

@@ -63,10 +63,10 @@ class Workbook:
     def __init__(self, file: Path) -> None:
         """Open `file`.  Raises UserError if it is missing or not a workbook."""
         self.file = file
+        if not file.is_file():
+            raise UserError(f"{file}: no such file: put the annotation workbook there")
         try:
             self._book = python_calamine.CalamineWorkbook.from_path(file)
-        except FileNotFoundError:
-            raise UserError(f"{file}: no such file: put the annotation workbook there") from None
         except (python_calamine.CalamineError, OSError) as error:
             raise UserError(
                 f"{file}: cannot be read as a workbook ({error}): save it again as .xlsx"

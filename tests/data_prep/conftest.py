@@ -3,8 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_sets import SHARED, make_set
+
+from data_prep import flow
+from data_prep.flow import FlowMethod
 
 
 @pytest.fixture
@@ -23,3 +27,13 @@ def shared() -> Callable[[str], Path]:
         return SHARED / name
 
     return find
+
+
+@pytest.fixture
+def quick_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands in for DIS where a test is not about flow (and stays in this process)."""
+
+    def make() -> FlowMethod:
+        return lambda first, second: np.dstack([first, second]).astype(np.float32) / 100
+
+    monkeypatch.setattr(flow, "dis", make)

@@ -53,6 +53,9 @@ def test_rows_follow_the_data_sets_own_numbers(tmp_path: Path) -> None:
     assert shifted.frames[0].name == "img005.jpg" and shifted.frames[-1].name == "img1104.jpg"
     assert shifted.frame_ids[shifted.intervals[0].onset] == 11
     assert from_zero.frame_ids[from_zero.intervals[0].onset] == 11
+    assert readers.read("casme2", tmp_path).quirks == (
+        "video begins after frame 1: 1 (s15/0101: 5)",
+    )
 
 
 def test_quirks_fire_as_in_softnet(tmp_path: Path) -> None:
@@ -277,9 +280,11 @@ def test_a_video_with_a_gap_has_a_problem(tiny: Path) -> None:
     for number in (7, 8, 20):
         (video_folder(tiny) / f"img{number:03d}.jpg").unlink()
     (video_folder(tiny, "s16") / "img1.jpg").touch()
-    gap, fine, double = readers.read("casme2", tiny).videos
+    (video_folder(tiny, "s15", "0401") / "img99999999999.jpg").touch()
+    gap, large, double = readers.read("casme2", tiny).videos
     assert "frame 7 is missing (3 in all between 1 and 60)" in gap.problem
-    assert str(video_folder(tiny)) in gap.problem and fine.problem == ""
+    assert str(video_folder(tiny)) in gap.problem
+    assert "frame number 99999999999 is too large" in large.problem
     assert "two images of frame 1 (img001.jpg and img1.jpg)" in double.problem
 
 
@@ -290,6 +295,13 @@ def test_a_row_without_its_video_has_a_problem(tmp_path: Path) -> None:
     assert lost.id == "s16/0502" and lost.frames == ()
     assert "sheet CASFEcode_final, row 2: names video 0502 of subject s16" in lost.problem
     assert lost.intervals == (Interval(2, 3, 4, "micro", "positive"),)
+
+
+def test_a_folder_without_frames_has_a_problem(tiny: Path) -> None:
+    (tiny / "rawpic/s16/16_0502empty").mkdir()
+    (tiny / "rawpic/s16/16_0502empty/Thumbs.db").touch()
+    empty = readers.read("casme2", tiny).videos[-1]
+    assert empty.frames == () and "16_0502empty: no numbered .jpg or .png image" in empty.problem
 
 
 def test_two_folders_of_one_video(tiny: Path) -> None:

@@ -1,11 +1,13 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,15 +19,18 @@ from tiny_sets import (
     make_config,
     make_set,
     run_module,
+    video_folder,
     with_features,
     write_workbook,
 )
 
-from data_prep import shard_file, write_shards
+from data_prep import readers, shard_file, write_shards
 from data_prep.__main__ import main
 from data_prep.write_shards import prepare
 from spotjax import config as config_lib
+from spotjax.config import Synthetic
 from spotjax.data import schema
+from spotjax.data.shards import load
 from spotjax.data.tfrecord import read_records
 from spotjax.errors import UserError
 
@@ -52,6 +57,7 @@ def streams(folder: Path) -> dict[str, schema.Stream]:
     }
 
 
+@pytest.mark.usefixtures("quick_flow")
 def test_the_manifest_tells_what_stands_in_the_shards(tiny: Path) -> None:
     config = make_config(tiny)
     folder = prepare(config)
@@ -94,6 +100,7 @@ def test_records_are_chunks_that_join_to_the_video(
     assert not flow[54:].any() and np.abs(flow[:54]).max() > 0.5
 
 
+@pytest.mark.usefixtures("quick_flow")
 def test_running_again_does_nothing_and_says_so(
     tiny: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,6 +116,7 @@ def test_running_again_does_nothing_and_says_so(
     assert "nothing to do" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("quick_flow")
 def test_only_a_lost_or_damaged_shard_is_computed_anew(
     tiny: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,6 +207,7 @@ def test_a_second_writer_is_refused_at_once(tiny: Path, tmp_path: Path) -> None:
     assert second.stderr.count("\n") == 1 and "another data_prep is writing here" in second.stderr
 
 
+@pytest.mark.usefixtures("quick_flow")
 def test_a_folder_begun_otherwise_is_refused(tiny: Path) -> None:
     folder = prepare(make_config(tiny))
     kept = [path.read_bytes() for path in shards(folder)]
@@ -206,11 +215,9 @@ def test_a_folder_begun_otherwise_is_refused(tiny: Path) -> None:
         prepare(with_features(make_config(tiny), k_macro=9))
     with pytest.raises(UserError, match=r"has features.roi=strip, config wants two_eyes"):
         prepare(with_features(make_config(tiny), roi="two_eyes"))
-    write_workbook(
-        tiny / "CAS(ME)^2code_final.xlsx", [(*ROWS[0][:6], "surprise", *ROWS[0][7:]), ROWS[1]]
-    )
-    with pytest.raises(UserError, match="other videos or annotations"):
-        prepare(make_config(tiny))
+    (tiny / "rawpic/s16/16_0502new").mkdir()
+    with pytest.raises(UserError, match="begun with another list of videos than config.data.root"):
+        prepare(make_config(tiny, skip_bad_videos=True))
     assert [path.read_bytes() for path in shards(folder)] == kept
     (tiny.parent / "home").mkdir()
     (tiny.parent / "home" / "thesis.tmp.doc").write_text("mine")
@@ -218,6 +225,26 @@ def test_a_folder_begun_otherwise_is_refused(tiny: Path) -> None:
         prepare(make_config(tiny, shards=str(tiny.parent / "home")))
 
 
+@pytest.mark.usefixtures("quick_flow")
+def test_changed_labels_or_frames_touch_their_video_only(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = prepare(make_config(tiny))
+    before = [path.stat().st_mtime_ns for path in shards(folder)]
+    write_workbook(tiny / "CAS(ME)^2code_final.xlsx", [(*ROWS[0][:3], 17, *ROWS[0][4:]), ROWS[1]])
+    (video_folder(tiny, "s16") / "img050.jpg").unlink()
+    prepare(make_config(tiny))
+    err = capsys.readouterr().err
+    assert "computing s15/0101 anew" in err and "computing s16/0101 anew" in err
+    changed = [
+        path.stat().st_mtime_ns != old for path, old in zip(shards(folder), before, strict=True)
+    ]
+    assert changed == [True, False, True]
+    assert manifest(folder)["videos"][0]["intervals"][0]["apex"] == 16
+    assert manifest(folder)["videos"][2]["num_frames"] == 49
+
+
+@pytest.mark.usefixtures("quick_flow")
 def test_a_full_disk_ends_in_one_line_and_keeps_what_is_done(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -288,3 +315,52 @@ def test_tensorflow_datasets_reads_the_folder(tiny: Path, monkeypatch: pytest.Mo
     assert [r["video"] for r in records] == [b"0101", b"0101"]
     assert records[0]["flow_micro"].shape == (60, 42, 42, 3)
     assert records[0]["flow_micro"].dtype == np.float16
+
+
+@pytest.mark.usefixtures("quick_flow")
+def test_the_trainer_reads_what_was_written(tiny: Path) -> None:
+    config = make_config(tiny)
+    folder = prepare(config)
+    loaded = load(folder, config)
+    assert loaded.subjects == ("s15", "s16") and loaded.k == {"macro": 6, "micro": 3}
+    assert loaded.streams["flow_macro"].shape == (154, 42, 42, 3)
+    raw = readers.read("casme2", tiny).videos
+    for video, original in zip(loaded.videos, raw, strict=True):
+        assert (video.id, video.intervals) == (original.id, original.intervals)
+        np.testing.assert_array_equal(video.frame_ids, original.frame_ids)
+
+
+def test_installed_as_part_of_spotjax(tmp_path: Path) -> None:
+    """setuptools installs data_prep/ as spotjax.data_prep: relative imports only."""
+    rubbish = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPOSITORY / "spotjax", tmp_path / "spotjax", ignore=rubbish)
+    shutil.copytree(REPOSITORY / "data_prep", tmp_path / "spotjax/data_prep", ignore=rubbish)
+    words = [sys.executable, "-m", "spotjax.data_prep", "--help"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "usage: python -m spotjax.data_prep" in done.stdout
+
+
+@pytest.mark.usefixtures("quick_flow")
+def test_a_synthetic_set_is_rendered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict] = []
+
+    def render(out: Path, **settings: object) -> None:
+        calls.append(settings)
+        if out.exists():
+            raise UserError(f"{out} holds another synthetic set")
+        make_set(out)
+        numbers = {name: settings[name] for name in ("subjects", "videos", "seconds", "seed")}
+        (out / "synthetic.json").write_text(json.dumps(numbers))
+
+    monkeypatch.setitem(sys.modules, "data_prep.synthetic", SimpleNamespace(generate=render))
+    wanted = Synthetic(subjects=2, videos=2, seconds=2.0, seed=3)
+    config = make_config(tmp_path / "set", synthetic=wanted)
+    folder = prepare(config)
+    prepare(config)
+    assert calls == [
+        {"layout": "casme2", "subjects": 2, "videos": 2, "seconds": 2.0, "seed": 3, "jobs": 1}
+    ]
+    with pytest.raises(UserError, match="another synthetic set"):
+        prepare(make_config(tmp_path / "set", synthetic=Synthetic(subjects=5)))
+    (tmp_path / "set").rename(tmp_path / "gone")
+    assert prepare(config) == folder and len(calls) == 2  # nothing is rendered for a complete set

@@ -49,7 +49,7 @@ def frame(row: int) -> bytes:
     """JPEG of frame `row`: the mouth goes down by up to 2 px every 20 frames."""
     photograph = cv2.cvtColor(skimage.data.astronaut(), cv2.COLOR_RGB2GRAY)[:240, 100:420]
     y, x = np.mgrid[:240, :320].astype(np.float32)
-    weight = np.exp(-((x - 125) ** 2 + (y - 160) ** 2) / 300)
+    weight = np.exp(-((x - 123) ** 2 + (y - 148) ** 2) / 300)
     shift = np.float32(1 - np.cos(2 * np.pi * row / 20))
     moved = cv2.remap(photograph, x, y - shift * weight, cv2.INTER_LINEAR)
     return cv2.imencode(".jpg", moved)[1].tobytes()

@@ -1,0 +1,201 @@
+"""The files beside the shards: what a folder was begun with, and what it holds when complete.
+
+`extraction.json` stands from the start; `dataset_info.json` and `features.json` are those of
+tensorflow-datasets; `manifest.json` is ours and written last (`spotjax.data.shards` reads it).
+"""
+
+import hashlib
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+
+import spotjax
+from spotjax import config as config_lib
+from spotjax.config import EXPRESSION_TYPES, Config
+from spotjax.data import schema
+from spotjax.errors import UserError
+
+from .features import FeatureSpec
+from .readers import RawDataset, RawVideo
+from .shard_file import Task
+
+EXTRACTION = "extraction.json"
+LOCK = ".lock"
+
+
+def identity_of(config: Config, dataset: RawDataset, spec: FeatureSpec) -> dict[str, Any]:
+    """What all shards of a folder have in common, as extraction.json keeps it.
+
+    What concerns one video only (its frames, its labels) is compared shard by shard.
+    """
+    return {
+        "schema": schema.SCHEMA_VERSION,
+        "layout": config.data.layout,
+        "k": spec.k,
+        "features": config_lib.to_dict(config)["features"],
+        "hash": schema.extraction_digest(config, spec.k),
+        "videos": config_lib.digest([video.id for video in dataset.videos]),
+    }
+
+
+def refuse_other(folder: Path, identity: dict[str, Any]) -> None:
+    """Raise UserError if `folder` holds something else than what `identity` describes."""
+    begun = read_json(folder / EXTRACTION)
+    remedy = "choose another --config.data.shards or delete the folder"
+    if begun is None:
+        if folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
+            raise UserError(f"{folder}: is not empty and has no {EXTRACTION}: {remedy}")
+        return
+    if begun == identity:
+        return
+    old, new = _flat(begun), _flat(identity)
+    for key in (key for key in old | new if key not in ("hash", "videos")):
+        if old.get(key) != new.get(key):
+            name = key.replace("k.", "k_") if key.startswith("k.") else key
+            raise UserError(
+                f"{folder}: has {name}={old.get(key)}, config wants {new.get(key)}: {remedy}"
+            )
+    raise UserError(
+        f"{folder}: was begun with another list of videos than config.data.root has now: {remedy}"
+    )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{key}.") if inner else {prefix + key: value}
+    return flat
+
+
+def write_metadata(
+    folder: Path, name: str, tasks: list[Task], described: dict[str, dict[str, Any]]
+) -> None:
+    """tfds' dataset_info.json and features.json; a left-out video becomes an empty shard."""
+    for task in tasks:
+        if task.video.id not in described:
+            task.path.write_bytes(b"")
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=folder, dataset_name=name, split=schema.SPLIT, filetype_suffix="tfrecord"
+    )
+    facts = [described.get(task.video.id, {"records": 0, "bytes": 0}) for task in tasks]
+    split = tfds.core.SplitInfo(
+        name=schema.SPLIT,
+        shard_lengths=[fact["records"] for fact in facts],
+        num_bytes=sum(fact["bytes"] for fact in facts),
+        filename_template=template,
+    )
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder,
+        features=schema.features_dict(tasks[0].spec.streams),
+        split_infos=[split],
+        filename_template=template,
+        check_data=False,
+    )
+
+
+def manifest_of(
+    config: Config,
+    dataset: RawDataset,
+    identity: dict[str, Any],
+    tasks: list[Task],
+    described: dict[str, dict[str, Any]],
+    problems: dict[str, str],
+) -> dict[str, Any]:
+    """The contents of manifest.json."""
+    videos = [
+        facts_of(task.video) | described[task.video.id]
+        for task in tasks
+        if task.video.id in described
+    ]
+    skipped = [
+        {"video": task.video.id, "reason": problems[task.video.id]}
+        for task in tasks
+        if task.video.id in problems
+    ]
+    return {
+        "schema": schema.SCHEMA_VERSION,
+        "dataset": dataset.name,
+        "layout": config.data.layout,
+        "types": list(EXPRESSION_TYPES),
+        "emotions": list(tasks[0].emotions),
+        "streams": {
+            name: {"shape": list(stream.shape), "dtype": stream.dtype}
+            for name, stream in tasks[0].spec.streams.items()
+        },
+        "k": identity["k"],
+        "k_source": _k_source(identity["features"]),
+        "features": identity["features"],
+        "features_hash": config_lib.digest(identity["features"]),
+        "hash": identity["hash"],
+        "versions": _versions(config),
+        "quirks": list(dataset.quirks),
+        "skipped": skipped,
+        "annotation_sha256": hashlib.sha256(dataset.annotation_file.read_bytes()).hexdigest(),
+        "videos": videos,
+    }
+
+
+def facts_of(video: RawVideo) -> dict[str, Any]:
+    """What the manifest says about a video as the reader found it."""
+    pairs = zip(video.intervals, video.action_units, strict=True)
+    return {
+        "subject": video.subject,
+        "name": video.name,
+        "fps": video.fps,
+        "num_frames": len(video.frames),
+        "intervals": [interval._asdict() | {"au": units} for interval, units in pairs],
+    }
+
+
+def _k_source(wanted: dict[str, Any]) -> str:
+    """Where every k comes from."""
+    return ", ".join(
+        f"{kind}: {'annotation' if wanted[f'k_{kind}'] is None else 'config'}"
+        for kind in EXPRESSION_TYPES
+    )
+
+
+def _versions(config: Config) -> dict[str, str]:
+    """Versions of everything that the values of the streams depend on."""
+    versions = {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "cv2": cv2.__version__,
+        "spotjax": spotjax.__version__,
+    }
+    if config.features.face.backend == "dlib":
+        import dlib
+
+        versions["dlib"] = dlib.__version__
+    return versions
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object, None if the file is not there.  Raises UserError if it is damaged."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: is damaged: delete the file and run data_prep again")
+    return values
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write `values` so that the file appears complete or not at all."""
+    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(values, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

@@ -1,0 +1,99 @@
+"""Each config loads, says what it is, and builds; overrides are typed and checked."""
+
+from pathlib import Path
+
+import jax
+import pytest
+
+from spotjax import cli, config
+from spotjax.errors import UserError
+from spotjax.systems import build
+
+FILES = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+DEMO = "configs/demo.py"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda p: p.stem)
+def test_every_config_loads_documents_itself_and_builds(file):
+    loaded = cli.load_config(str(file))
+    text = file.read_text().split('"""')[1]
+    for word in ("Command:", "Cost:", "Expect:", "Differs from the paper:"):
+        assert word in text
+    assert loaded.name in (file.stem, "demo")
+    system = build(loaded.system, {"macro": 18, "micro": 6})
+    assert sum(x.size for x in jax.tree.leaves(system.init(jax.random.key(0)))) == 314_817
+    assert config.from_dict(config.to_dict(loaded)) == loaded
+
+
+def test_presets():
+    release = cli.load_config("configs/softnet_casme2.py:release")
+    assert release.system.smoothing == "release" and release.system.silent_proposal
+    assert release.evaluation.rule == "softnet" and not release.train.reshuffle
+    paper = cli.load_config("configs/softnet_casme2.py:paper")
+    assert paper == cli.load_config("configs/softnet_casme2.py")
+    assert (paper.features.k_macro, paper.features.k_micro) == (18, 6)
+    with pytest.raises(UserError, match="unknown preset 'x'"):
+        cli.load_config("configs/softnet_casme2.py:x")
+
+
+def test_overrides_are_literals():
+    loaded = cli.load_config(
+        DEMO, ["train.epochs=3", "train.folds=('s15',)", "evaluate=False", "data.root=x=y"]
+    )
+    assert loaded.train.epochs == 3 and loaded.train.folds == ("s15",)
+    assert loaded.evaluate is False and loaded.data.root == "x=y"
+    assert cli.load_config(DEMO, ["features.k_macro=none"]).features.k_macro is None
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.lerning_rate=1", "train.lerning_rate: unknown key; did you mean --config.train.l"),
+        ("trian.epochs=1", "trian.epochs: unknown key; did you mean --config.train.epochs"),
+        ("train.epochs=2.5", "train.epochs: input should be a valid integer"),
+        ("train.epochs=ten", 'train.epochs: .*got "ten"'),
+        ("features.k_micro=0", "features.k_micro: input should be greater than or equal to 1"),
+        ("features.k_macro=-3", "features.k_macro: input should be greater than or equal to 1"),
+        ("train=3", "train: is a section"),
+        ("system.interval=left", "system.interval: input should be 'published' or 'centred'"),
+        ("name.x=3", "name.x: unknown key"),
+    ],
+)
+def test_wrong_overrides_name_the_key(override, message):
+    with pytest.raises(UserError, match=message):
+        cli.load_config(DEMO, [override])
+
+
+def test_wrong_files_name_the_file(tmp_path):
+    with pytest.raises(UserError, match="no such file; did you mean configs/demo.py"):
+        cli.load_config("configs/demmo.py")
+    for text, message in [
+        ("def get_config(:", "SyntaxError"),
+        ("x = 1", "get_config is not defined"),
+        ("def get_config(): return 3", "returned int, not a Config"),
+        ("from spotjax.config import *\ndef get_config(): return Config(nam='x')", "nam: unknown"),
+    ]:
+        file = tmp_path / "c.py"
+        file.write_text(text)
+        with pytest.raises(UserError, match=message):
+            cli.load_config(str(file))
+
+
+def test_arguments_that_are_no_overrides_are_refused():
+    parser = cli.parser("p", "d")
+    parser.add_argument("--config")
+    options, overrides = cli.parse(
+        parser, ["--config", "c.py", "--config.a.b", "3", "--config.c=4"]
+    )
+    assert options.config == "c.py" and overrides == ["a.b=3", "c=4"]
+    with pytest.raises(UserError, match="unknown argument '--wokdir=x'"):
+        cli.parse(parser, ["--wokdir=x"])
+    with pytest.raises(UserError, match="has no value"):
+        cli.parse(parser, ["--config.a"])
+
+
+def test_help_lists_every_key():
+    text = cli.parser("p", "d").format_help()
+    for key, _, meaning in cli.describe(config.Config):
+        assert key in text and len(meaning) > 10
+    assert "train.learning_rate" in text and "[0.0005]" in text

@@ -1,0 +1,289 @@
+"""The README's commands on a small rendered set: outputs, resuming, refusals, honest controls."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from spotjax import checkpoints, evaluation, training
+from spotjax import folds as folds_lib
+from spotjax.cli import load_config
+from spotjax.config import Evaluate
+from spotjax.data import plans, schema, shards
+from spotjax.evaluate import control, decode_video
+from spotjax.scoring import score_problem
+from spotjax.systems import build
+
+pytestmark = pytest.mark.xdist_group("rendered")
+ROOT = Path(__file__).parents[1]
+TYPES = ("macro", "micro", "overall")
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """Overrides of configs/demo.py for a small set whose shards are made once."""
+    if not _has_dlib():
+        pytest.skip("the extra [landmarks] is not installed")
+    folder = tmp_path_factory.mktemp("rendered")
+    overrides = [
+        f"data.root={folder / 'videos'}",
+        f"data.shards={folder / 'shards'}",
+        "data.synthetic.subjects=6",
+        "data.synthetic.videos=1",
+        "data.synthetic.seconds=30",
+        "train.epochs=3",
+        "evaluation.chance_draws=20",
+        "evaluation.bootstrap=200",
+    ]
+    prepared = run("data_prep", "--config", "configs/demo.py", *flags(overrides))
+    assert prepared.returncode == 0, prepared.stderr
+    return overrides
+
+
+def _has_dlib():
+    from importlib.util import find_spec
+
+    return find_spec("dlib") is not None and find_spec("face_recognition_models") is not None
+
+
+def flags(overrides):
+    return [f"--config.{override}" for override in overrides]
+
+
+def run(module, *words, **options):
+    environment = {
+        **os.environ,
+        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
+        "XLA_FLAGS": "",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, words)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        **options,
+    )
+
+
+def train_words(overrides, workdir):
+    return ["--config", "configs/demo.py", *flags(overrides), "--workdir", str(workdir)]
+
+
+def parameters(workdir, problem):
+    with checkpoints.Checkpoints(workdir, problem) as store:
+        return store.restore()[0]["variables"]
+
+
+@pytest.fixture(scope="module")
+def finished(rendered, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run") / "whole"
+    done = run("spotjax.train", *train_words(rendered, workdir))
+    assert done.returncode == 0, done.stderr
+    return workdir, done
+
+
+def test_a_run_writes_everything_it_promises(finished, rendered):
+    workdir, done = finished
+    metrics = json.loads((workdir / "metrics.json").read_text())
+    for table in ("results", "control", "chance"):
+        for type in TYPES:
+            row = metrics[table][type]
+            assert set(row) == {"tp", "fp", "fn", "precision", "recall", "f1", "ap"}
+    for type in TYPES:
+        row = metrics["results"][type]
+        subjects = metrics["subjects"].values()
+        for name in ("tp", "fp", "fn"):
+            assert row[name] == sum(subject[type][name] for subject in subjects)
+        low, high = metrics["bootstrap"][type]
+        assert 0 <= low <= high <= 1
+    headline = [v for v in metrics["variants"] if v["headline"]]
+    assert len(metrics["variants"]) == 4 and headline[0]["results"] == metrics["results"]
+    assert metrics["protocol"]["epoch_choice"] == "last"
+    assert metrics["protocol"]["num_videos"] == 6 and metrics["protocol"]["command"] in (
+        " ".join(["python -m spotjax.train", *train_words(rendered, workdir)])
+    )
+    text = (workdir / "report.html").read_text()
+    assert "s15" in text and "http" not in text
+    assert "macro softnet" in done.stdout and "epoch" in done.stderr
+
+    with open(workdir / "intervals.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["subject", "video", "type", "onset", "apex", "offset", "score"]
+    counted = metrics["results"]["macro"]["tp"] + metrics["results"]["macro"]["fp"]
+    assert sum(row["type"] == "macro" for row in rows) == counted
+    for row in rows:
+        assert 1 <= int(row["onset"]) <= int(row["apex"]) <= int(row["offset"]) <= 900
+    curves = np.load(workdir / "curves.npz")
+    assert len(curves.files) == 12
+    assert all(curves[name].shape == (900,) for name in curves.files)
+
+
+def test_the_same_command_again_changes_nothing(finished, rendered):
+    workdir, _ = finished
+    before = (workdir / "intervals.csv").read_text(), (workdir / "log.jsonl").read_text()
+    done = run("spotjax.train", *train_words(rendered, workdir))
+    assert done.returncode == 0
+    assert before == ((workdir / "intervals.csv").read_text(), (workdir / "log.jsonl").read_text())
+    lines = [json.loads(line) for line in before[1].splitlines()]
+    assert [(line["problem"], line["epoch"]) for line in lines] == [
+        (problem, epoch) for problem in ("macro", "micro") for epoch in (1, 2, 3)
+    ]
+
+
+def test_evaluate_takes_other_decoding_but_not_other_training(finished):
+    workdir, _ = finished
+    before = json.loads((workdir / "metrics.json").read_text())
+    done = run("spotjax.evaluate", "--workdir", workdir, "--config.system.p=0.9")
+    assert done.returncode == 0, done.stderr
+    after = json.loads((workdir / "metrics.json").read_text())
+    assert after["protocol"]["p"] == 0.9
+    assert after["results"]["overall"]["fp"] < before["results"]["overall"]["fp"]
+    refused = run("spotjax.evaluate", "--workdir", workdir, "--config.train.epochs=4")
+    assert refused.returncode == 2
+    assert refused.stderr == "error: train.epochs=4 would need training again (the run has 3)\n"
+    nowhere = run("spotjax.evaluate", "--workdir", workdir / "nowhere")
+    assert nowhere.returncode == 2 and nowhere.stderr.count("\n") == 1
+
+
+def test_a_killed_run_ends_with_the_same_parameters(finished, rendered, tmp_path):
+    workdir = tmp_path / "killed"
+    words = [sys.executable, "-m", "spotjax.train", *train_words(rendered, workdir)]
+    for problem, epoch in (("macro", 1), ("micro", 2)):
+        process = subprocess.Popen(
+            words, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 300
+        log = workdir / "log.jsonl"
+        while process.poll() is None and time.monotonic() < deadline:
+            if log.exists() and f'"{problem}", "epoch": {epoch}' in log.read_text():
+                break
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    done = run("spotjax.train", *train_words(rendered, workdir))
+    assert done.returncode == 0, done.stderr
+    for problem in ("macro", "micro"):
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            parameters(workdir, problem),
+            parameters(finished[0], problem),
+        )
+    assert (workdir / "intervals.csv").exists()
+    epochs = [json.loads(line)["epoch"] for line in (workdir / "log.jsonl").open()]
+    assert epochs == [1, 2, 3, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epochs=7", "this run has train.epochs=3, the config wants 7: choose another"),
+        ("features.k_macro=5", "features.k_macro=.*, the config wants 5: delete the folder"),
+        ("features.flow.method=farneback", "made with features.flow=.*'dis'"),
+        ("train.folds=('s99',)", "config wants|no subject 's99'"),
+    ],
+)
+def test_other_configs_are_refused_in_one_line(finished, rendered, override, message):
+    import re
+
+    words = [*train_words([*rendered, override], finished[0])]
+    refused = run("spotjax.train", *words)
+    assert refused.returncode == 2
+    assert re.search(message, refused.stderr) and "Traceback" not in refused.stderr
+
+
+def damaged(finished, rendered, change):
+    """stderr of an evaluation while one shard is changed; the shard is put back."""
+    folder = Path(next(o for o in rendered if o.startswith("data.shards")).split("=")[1])
+    shard = sorted(folder.glob("*.tfrecord-*"))[2]
+    original = shard.read_bytes()
+    try:
+        change(shard, original)
+        refused = run("spotjax.evaluate", "--workdir", finished[0])
+        assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+        assert shard.name in refused.stderr
+        return refused.stderr
+    finally:
+        shard.write_bytes(original)
+
+
+def test_damaged_shards_are_refused_by_name(finished, rendered):
+    flipped = lambda p, data: p.write_bytes(data[:5000] + bytes([data[5000] ^ 1]) + data[5001:])  # noqa: E731
+    assert "checksum" in damaged(finished, rendered, flipped)
+    assert "cut short" in damaged(finished, rendered, lambda p, d: p.write_bytes(d[: len(d) // 2]))
+    assert "missing" in damaged(finished, rendered, lambda p, d: p.unlink())
+
+
+# --- does it learn, and does it learn for the right reason? --------------------------------------
+
+
+def spotting(config, dataset, states, system):
+    """Macro F1 and AP of these parameters on the subjects that each fold held out."""
+    arrays = training.put_streams(system, "macro", dataset.streams, folds_lib.make_mesh(1))
+    curves = {
+        "macro": score_problem(system, "macro", dataset, dataset.subjects, states.variables, arrays)
+    }
+    curves["micro"] = {v.id: np.full(v.num_frames, np.nan, np.float32) for v in dataset.videos}
+    found = {v.id: decode_video(system, dataset, v, curves)[0] for v in dataset.videos}
+    return evaluation.table(dataset.videos, found, Evaluate())["macro"]
+
+
+def trained_on(config, dataset, system):
+    mesh = folds_lib.make_mesh()
+    members = plans.loso(system, dataset, "macro", 0)
+    arrays = training.put_streams(system, "macro", dataset.streams, mesh)
+    epochs = training.train_folds(system, "macro", members, arrays, config.train, mesh)
+    return list(epochs)[-1].states
+
+
+def moved(video, shift):
+    """The video with its intervals moved along, around the end."""
+    room = video.num_frames
+    spans = []
+    for i in video.intervals:
+        onset = (i.onset + shift) % (room - (i.offset - i.onset))
+        spans.append(i._replace(onset=onset, offset=onset + i.offset - i.onset))
+    return video._replace(intervals=tuple(spans))
+
+
+def test_trained_beats_the_control_and_broken_training_does_not(rendered):
+    config = load_config(str(ROOT / "configs/demo.py"), rendered)
+    dataset = shards.load(schema.shards_folder(config), config)
+    system = build(config.system, dict(dataset.k))
+    rng = np.random.default_rng(1)
+    labels = {
+        "true": dataset,
+        "shuffled": dataset._replace(
+            videos=tuple(moved(v, int(rng.integers(100, 800))) for v in dataset.videos)
+        ),
+        "a second late": dataset._replace(videos=tuple(moved(v, 30) for v in dataset.videos)),
+    }
+    results = {
+        name: spotting(config, dataset, trained_on(config, learnt, system), system)
+        for name, learnt in labels.items()
+    }
+    untrained = folds_lib.init_state(
+        system, folds_lib.make_optimizer(config.train), 0, len(dataset.subjects)
+    )
+    results["untrained"] = spotting(config, dataset, untrained, system)
+    free = evaluation.table(dataset.videos, control(config, dataset, dataset.videos), Evaluate())
+    chance = evaluation.chance(
+        dataset.videos, control(config, dataset, dataset.videos), Evaluate(chance_draws=20), 0
+    )
+    text = {name: (row["f1"], row["ap"]) for name, row in results.items()} | {
+        "control": (free["macro"]["f1"], free["macro"]["ap"])
+    }
+    assert results["true"]["f1"] > 1.15 * free["macro"]["f1"], text
+    assert results["true"]["ap"] > 1.15 * free["macro"]["ap"], text
+    assert free["macro"]["f1"] > 2 * chance["macro"]["f1"], text
+    for name in ("shuffled", "a second late", "untrained"):
+        assert results[name]["f1"] < 0.75 * results["true"]["f1"], text
+        assert results[name]["f1"] <= free["macro"]["f1"] + 0.05, text

@@ -1,0 +1,105 @@
+"""The walls between the rooms, read from the imports in the source."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+JAX = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
+NUMPY_ONLY = ["intervals", "labels", "metrics", "decode", "evaluation", "plots", "report"]
+SYSTEMS_MUST_NOT_KNOW = {
+    "spotjax.data",
+    "spotjax.folds",
+    "spotjax.training",
+    "spotjax.checkpoints",
+    "spotjax.rundir",
+    "optax",
+    "pathlib",
+    "os",
+}
+
+
+def imports(path, top_level_only=False):
+    """Names imported by a file, relative ones resolved to `data_prep.<name>`."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            names |= {f"{base}.{alias.name}" for alias in node.names} | {base}
+    return names
+
+
+def roots(names):
+    return {name.split(".")[0] for name in names}
+
+
+def sources(folder):
+    found = sorted((ROOT / folder).rglob("*.py"))
+    assert found
+    return found
+
+
+def known(names, forbidden):
+    return {n for n in names if any(n == f or n.startswith(f + ".") for f in forbidden)}
+
+
+@pytest.mark.parametrize("path", sources("data_prep"), ids=lambda p: p.name)
+def test_data_prep_never_imports_jax(path):
+    assert not roots(imports(path)) & JAX
+
+
+@pytest.mark.parametrize("path", sources("spotjax"), ids=lambda p: p.name)
+def test_the_core_never_imports_opencv_data_prep_or_configs(path):
+    assert not roots(imports(path)) & {"cv2", "dlib", "data_prep", "configs"}
+    assert not known(imports(path), {"spotjax.data_prep"})
+
+
+@pytest.mark.parametrize("name", NUMPY_ONLY)
+def test_rooms_of_numpy_only(name):
+    reachable, queue = set(), [ROOT / "spotjax" / f"{name}.py"]
+    while queue:
+        for found in imports(queue.pop()):
+            if found in reachable:
+                continue
+            reachable.add(found)
+            file = ROOT / (found.replace(".", "/") + ".py")
+            if found.startswith("spotjax") and file.exists():
+                queue.append(file)
+    assert not roots(reachable) & (JAX | {"tensorflow_datasets"})
+    assert not known(reachable, {"spotjax.systems", "spotjax.folds", "spotjax.data"})
+
+
+@pytest.mark.parametrize("path", sources("spotjax/systems"), ids=lambda p: p.name)
+def test_systems_know_no_path_fold_or_optimiser(path):
+    assert not known(imports(path), SYSTEMS_MUST_NOT_KNOW)
+
+
+def test_the_contract_imports_nothing_of_ours():
+    assert "spotjax" not in roots(imports(ROOT / "spotjax" / "types.py"))
+
+
+@pytest.mark.parametrize("path", sources("spotjax"), ids=lambda p: p.name)
+def test_nothing_prints_below_the_command_line(path):
+    calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+    prints = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"]
+    assert not prints or path.name in {"train.py", "evaluate.py", "errors.py"}
+
+
+@pytest.mark.parametrize("path", sources("spotjax") + sources("data_prep"), ids=lambda p: p.name)
+def test_rooms_stay_small(path):
+    assert len(path.read_text().splitlines()) <= 350
+
+
+def test_running_data_prep_loads_no_jax():
+    code = (
+        "import sys, data_prep.write_shards, data_prep.synthetic, data_prep.__main__;"
+        f"sys.exit(bool({JAX!r} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
