@@ -178,7 +178,8 @@ def test_a_killed_run_ends_with_the_same_parameters(finished, rendered, tmp_path
             parameters(finished[0], problem),
         )
     assert (workdir / "intervals.csv").exists()
-    epochs = [json.loads(line)["epoch"] for line in (workdir / "log.jsonl").open()]
+    lines = (workdir / "log.jsonl").read_text().splitlines()
+    epochs = [json.loads(line)["epoch"] for line in lines]
     assert epochs == [1, 2, 3, 1, 2, 3]
 
 
