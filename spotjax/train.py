@@ -90,13 +90,13 @@ def train_run(workdir: Path, config: Config, dataset: Dataset) -> None:
             if done >= config.train.epochs:
                 continue
             members = plans.loso(system, dataset, problem, config.train.seed, config.train.folds)
-            print(memory_plan(problem, members, dataset, system, mesh.size), file=sys.stderr)
             optimizer = folds.make_optimizer(config.train)
             states = None
             if done:
                 like = folds.init_state(system, optimizer, config.train.seed, len(members))
                 states, _ = store.restore(jax.tree.map(np.asarray, like))
             arrays = training.put_streams(system, problem, dataset.streams, mesh)
+            print(memory_plan(problem, members, arrays, mesh.size), file=sys.stderr)
             epochs = training.train_folds(
                 system, problem, members, arrays, config.train, mesh, states, done
             )
@@ -123,9 +123,9 @@ def train_run(workdir: Path, config: Config, dataset: Dataset) -> None:
             store.wait()
 
 
-def memory_plan(problem: str, members: Any, dataset: Dataset, system: Any, devices: int) -> str:
-    """What will lie on each device, in one line."""
-    data = sum(dataset.streams[name].nbytes for name in system.streams(problem))
+def memory_plan(problem: str, members: Any, arrays: Any, devices: int) -> str:
+    """What lies on each device, in one line."""
+    data = sum(array.nbytes for array in arrays.values())
     samples = [fold.size for fold in members]
     return (
         f"{problem}: {len(members)} folds over {devices} device(s), {min(samples)}-{max(samples)} "

@@ -22,7 +22,6 @@ from spotjax.evaluate import control, decode_video
 from spotjax.scoring import score_problem
 from spotjax.systems import build
 
-pytestmark = pytest.mark.xdist_group("rendered")
 ROOT = Path(__file__).parents[1]
 TYPES = ("macro", "micro", "overall")
 

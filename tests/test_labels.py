@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from conftest import shared_file
 from hypothesis import given
 from hypothesis import strategies as st
+from reference import shared_file
 
 from spotjax import labels
 

@@ -2,9 +2,9 @@ import json
 
 import numpy as np
 import pytest
-from conftest import shared_file
 from hypothesis import given
 from hypothesis import strategies as st
+from reference import shared_file
 
 from spotjax import metrics
 from spotjax.intervals import as_array, iou_matrix

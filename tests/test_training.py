@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import K
+from toy import K
 
 from spotjax import folds as folds_lib
 from spotjax import scoring, training
@@ -120,7 +120,7 @@ import sys
 sys.path.insert(0, "tests")
 import jax
 import numpy as np
-from conftest import toy_dataset
+from toy import toy_dataset
 from test_training import run
 state = run(toy_dataset(subjects=5), devices=int(sys.argv[1]))[-1].states
 np.savez(sys.argv[2], *jax.tree.leaves(state.variables))

@@ -1,6 +1,7 @@
 """Shards and their manifest to arrays; refuses what does not fit the config (no TensorFlow)."""
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,78 @@ from spotjax.data.tfrecord import read_records
 from spotjax.errors import UserError
 from spotjax.types import Dataset, Interval, Video
 
+_REPAIR = "run data_prep again, which makes this video anew"
 _AGAIN = "delete the folder and run data_prep again, or choose another --config.data.shards"
 
 
+class Streams(Mapping[str, np.ndarray]):
+    """Streams by name, `[R, ...]` over all videos.
+
+    One number per row (validity, strain, face) is kept; anything larger is read anew each time
+    it is asked for, so that the host holds the features of one problem at a time.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        """Read and check every byte of every shard once.  Raises UserError naming the shard."""
+        self._folder, self._manifest = folder, manifest
+        self._specs = {
+            name: Stream(tuple(entry["shape"]), entry["dtype"])
+            for name, entry in manifest["streams"].items()
+        } | {"face": Stream((), "uint8"), "frame_ids": Stream((), "int32")}
+        self._kept = self._read([n for n, spec in self._specs.items() if not spec.shape], True)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """The stream, from memory or from the shards."""
+        if name in self._kept:
+            return self._kept[name]
+        if name not in self._specs:
+            raise KeyError(name)
+        return self._read([name], False)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of the streams."""
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        """Number of streams."""
+        return len(self._specs)
+
+    def _read(self, names: list[str], check_all: bool) -> dict[str, np.ndarray]:
+        videos = self._manifest["videos"]
+        rows = sum(video["num_frames"] for video in videos)
+        specs = {name: self._specs[name] for name in names}
+        arrays = {n: np.zeros((rows, *spec.shape), spec.dtype) for n, spec in specs.items()}
+        first = 0
+        for video in videos:
+            path = self._folder / video["shard"]
+            for start, record in self._records(path, video["num_frames"]):
+                if check_all:
+                    _refuse_non_finite(path, record)
+                for name, array in arrays.items():
+                    begin = first + start
+                    array[begin : begin + len(record[name])] = record[name]
+            first += video["num_frames"]
+        return arrays
+
+    def _records(self, path: Path, num_frames: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(first frame, record) of a shard, whose frames must be complete and in order."""
+        if not path.exists():
+            raise UserError(f"{path}: this shard is missing: {_REPAIR}")
+        stored = {n: s for n, s in self._specs.items() if n not in ("face", "frame_ids")}
+        features = schema.features_dict(stored)
+        done = 0
+        for payload in read_records(path):
+            record = features.deserialize_example_np(payload)
+            if record["start"] != done or record["num_frames"] != num_frames:
+                raise UserError(f"{path}: a record is missing or of another video: {_REPAIR}")
+            yield done, record
+            done += len(record["frame_ids"])
+        if done != num_frames:
+            raise UserError(f"{path}: holds {done} of {num_frames} frames: {_REPAIR}")
+
+
 def load(folder: Path, config: Config | None = None) -> Dataset:
-    """Read all shards of `folder` into one array per stream, rows in the order of the videos.
+    """The data set of a shards folder, rows in the order of the videos.
 
     With a `config`, the manifest must have been made with its features and layout.  Raises
     UserError naming the file and the field: no or damaged manifest, another extraction, a missing,
@@ -27,38 +95,23 @@ def load(folder: Path, config: Config | None = None) -> Dataset:
     manifest = read_manifest(folder)
     if config is not None:
         _refuse_other_extraction(folder, manifest, config)
-    streams = {
-        name: Stream(tuple(entry["shape"]), entry["dtype"])
-        for name, entry in manifest["streams"].items()
-    }
-    rows = sum(entry["num_frames"] for entry in manifest["videos"])
-    arrays = {
-        name: np.zeros((rows, *stream.shape), stream.dtype) for name, stream in streams.items()
-    }
-    arrays["face"] = np.zeros(rows, np.uint8)
+    if not manifest["videos"]:
+        raise UserError(f"{folder / MANIFEST}: lists no video: see its field 'skipped'")
+    streams = Streams(folder, manifest)
+    frame_ids = streams["frame_ids"]
     videos, first_row = [], 0
     for entry in manifest["videos"]:
-        frame_ids = _read_video(folder / entry["shard"], entry, streams, arrays, first_row)
         spans = tuple(
             Interval(i["onset"], i["apex"], i["offset"], i["type"], i["emotion"])
             for i in entry["intervals"]
         )
-        videos.append(
-            Video(
-                entry["subject"],
-                entry["name"],
-                entry["fps"],
-                first_row,
-                entry["num_frames"],
-                frame_ids,
-                spans,
-            )
-        )
-        first_row += entry["num_frames"]
-    if not videos:
-        raise UserError(f"{folder / MANIFEST}: lists no video: see its field 'skipped'")
+        count = entry["num_frames"]
+        own_ids = frame_ids[first_row : first_row + count]
+        facts = (entry["subject"], entry["name"], entry["fps"], first_row, count)
+        videos.append(Video(*facts, own_ids, spans))
+        first_row += count
     manifest["hash"] = content_hash(manifest)
-    return Dataset(manifest["dataset"], tuple(videos), arrays, manifest["k"], manifest)
+    return Dataset(manifest["dataset"], tuple(videos), streams, manifest["k"], manifest)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -110,35 +163,8 @@ def _refuse_other_extraction(folder: Path, manifest: dict[str, Any], config: Con
             )
 
 
-def _read_video(
-    path: Path,
-    entry: dict[str, Any],
-    streams: dict[str, Stream],
-    arrays: dict[str, np.ndarray],
-    first_row: int,
-) -> np.ndarray:
-    """Fill the rows of one video; returns its frame_ids i32[T]."""
-    if not path.exists():
-        raise UserError(f"{path}: this shard is missing: run data_prep again to make it anew")
-    features = schema.features_dict(streams)
-    frame_ids, done = [], 0
-    for payload in read_records(path):
-        record = features.deserialize_example_np(payload)
-        if record["start"] != done or record["num_frames"] != entry["num_frames"]:
-            raise UserError(f"{path}: a record is missing or of another video: {_AGAIN}")
-        count = len(record["frame_ids"])
-        place = slice(first_row + done, first_row + done + count)
-        arrays["face"][place] = record["face"]
-        for name in streams:
-            values = record[name]
-            if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-                raise UserError(f"{path}: field {name} has values that are not finite: {_AGAIN}")
-            arrays[name][place] = values
-        frame_ids.append(record["frame_ids"])
-        done += count
-    if done != entry["num_frames"]:
-        raise UserError(
-            f"{path}: holds {done} of {entry['num_frames']} frames: delete it and run data_prep "
-            "again"
-        )
-    return np.concatenate(frame_ids)
+def _refuse_non_finite(path: Path, record: dict[str, Any]) -> None:
+    for name, values in record.items():
+        floating = isinstance(values, np.ndarray) and np.issubdtype(values.dtype, np.floating)
+        if floating and not np.isfinite(values).all():
+            raise UserError(f"{path}: field {name} has values that are not finite: {_AGAIN}")

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import K, toy_dataset
+from toy import K, toy_dataset
 
 from spotjax.config import Softnet
 from spotjax.data import plans

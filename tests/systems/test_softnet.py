@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import K, shared_file
+from reference import shared_file
+from toy import K
 
 from spotjax.config import Softnet
 from spotjax.systems import build, softnet

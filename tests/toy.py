@@ -1,0 +1,46 @@
+"""A small data set that needs no rendering."""
+
+import numpy as np
+
+from spotjax.types import Dataset, Interval, Video
+
+K = {"macro": 12, "micro": 4}
+
+
+def toy_dataset(subjects: int = 4, videos: int = 1, frames: int = 120, seed: int = 0) -> Dataset:
+    """Features with a bright patch where a pair meets an expression; ragged over subjects."""
+    rng = np.random.default_rng(seed)
+    listed, streams, row = [], {}, 0
+    for subject in range(subjects):
+        for video in range(videos):
+            length = frames + 10 * subject
+            spans = [Interval(20, 28, 40, "macro"), Interval(70, 73, 76, "micro")]
+            if subject != 1:
+                spans.append(Interval(84, 90, 100, "macro"))
+            listed.append(
+                Video(
+                    f"s{subject}",
+                    f"v{video}",
+                    30.0,
+                    row,
+                    length,
+                    np.arange(1, length + 1, dtype=np.int32),
+                    tuple(spans),
+                )
+            )
+            for type, k in K.items():
+                flow = rng.normal(0, 0.1, (length, 42, 42, 3))
+                for span in spans:
+                    if span.type == type:
+                        flow[max(span.onset - k + 1, 0) : span.offset + 1, 10:20, 10:20] += 1
+                valid = np.arange(length) < length - k
+                flow[~valid] = 0
+                parts = {"flow": flow.astype(np.float16), "valid": valid.astype(np.uint8)}
+                parts["strain"] = flow.sum(axis=(1, 2, 3)).astype(np.float32)
+                for name, array in parts.items():
+                    streams.setdefault(f"{name}_{type}", []).append(array)
+            streams.setdefault("face", []).append(np.ones(length, np.uint8))
+            row += length
+    joined = {name: np.concatenate(parts) for name, parts in streams.items()}
+    manifest = {"quirks": [], "skipped": [], "k_source": "toy", "hash": "toy", "versions": {}}
+    return Dataset("toy", tuple(listed), joined, K, manifest)
