@@ -16,6 +16,7 @@ import numpy as np
 from spotjax.config import SoftnetFeatures
 from spotjax.data.schema import Stream
 from spotjax.errors import UserError
+from spotjax.labels import half_mean_length
 
 from . import faces, softnet
 from .flow import make_flow
@@ -61,18 +62,18 @@ def half_length(dataset: RawDataset, kind: str, wanted: int | None) -> int:
     """
     if wanted is not None:
         return wanted
-    lengths = [
-        interval.offset - interval.onset
+    spans = [
+        (interval.onset, interval.offset)
         for video in dataset.videos
         for interval in video.intervals
         if interval.type == kind
     ]
-    if not lengths:
+    if not spans:
         raise UserError(
             f"config.features.k_{kind}: {dataset.annotation_file} has no {kind}-expression to "
             f"derive it from: set --config.features.k_{kind}=N (frames)"
         )
-    return max(int((sum(lengths) / len(lengths) + 1) / 2), 1)
+    return half_mean_length(spans)
 
 
 def softnet_streams(kinds: tuple[str, ...]) -> dict[str, Stream]:

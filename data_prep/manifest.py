@@ -6,7 +6,6 @@ tensorflow-datasets; `manifest.json` is ours and written last (`spotjax.data.sha
 
 import hashlib
 import json
-import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,13 @@ from spotjax import config as config_lib
 from spotjax.config import EXPRESSION_TYPES, Config
 from spotjax.data import schema
 from spotjax.errors import UserError
+from spotjax.files import LEFTOVER, LOCK, flat
 
 from .features import FeatureSpec
 from .readers import RawDataset, RawVideo
 from .shard_file import Task
 
 EXTRACTION = "extraction.json"
-LOCK = ".lock"
 
 
 def identity_of(config: Config, dataset: RawDataset, spec: FeatureSpec) -> dict[str, Any]:
@@ -49,12 +48,13 @@ def refuse_other(folder: Path, identity: dict[str, Any]) -> None:
     begun = read_json(folder / EXTRACTION)
     remedy = "choose another --config.data.shards or delete the folder"
     if begun is None:
-        if folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        if any(name != LOCK and not LEFTOVER.search(name) for name in names):
             raise UserError(f"{folder}: is not empty and has no {EXTRACTION}: {remedy}")
         return
     if begun == identity:
         return
-    old, new = _flat(begun), _flat(identity)
+    old, new = flat(begun), flat(identity)
     for key in (key for key in old | new if key not in ("hash", "videos")):
         if old.get(key) != new.get(key):
             name = key.replace("k.", "k_") if key.startswith("k.") else key
@@ -64,15 +64,6 @@ def refuse_other(folder: Path, identity: dict[str, Any]) -> None:
     raise UserError(
         f"{folder}: was begun with another list of videos than config.data.root has now: {remedy}"
     )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        inner = isinstance(value, dict)
-        flat |= _flat(value, f"{prefix}{key}.") if inner else {prefix + key: value}
-    return flat
 
 
 def write_metadata(
@@ -189,13 +180,3 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(values, dict):
         raise UserError(f"{path}: is damaged: delete the file and run data_prep again")
     return values
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write `values` so that the file appears complete or not at all."""
-    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(values, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

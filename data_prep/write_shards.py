@@ -7,8 +7,6 @@ killed at any moment and started again: finished shards are kept, half ones are 
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +17,21 @@ from spotjax import config as config_lib
 from spotjax.config import Config
 from spotjax.data import schema
 from spotjax.errors import UserError, one_line, require_free_space
+from spotjax.files import LEFTOVER, locked, write_json
 
 from . import features, readers, workers
 from .features import Report
 from .manifest import (
     EXTRACTION,
-    LOCK,
     facts_of,
     identity_of,
     manifest_of,
     read_json,
     refuse_other,
-    write_json,
     write_metadata,
 )
 from .readers import RawDataset
 from .shard_file import Task, describe, write_shard
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock: there, two writers at a time are not noticed
-    fcntl = None  # type: ignore[assignment]
 
 
 def prepare(config: Config) -> Path:
@@ -74,8 +66,7 @@ def prepare(config: Config) -> Path:
             if not video.frames:
                 raise UserError(video.problem)
     spec.check()
-    folder.mkdir(parents=True, exist_ok=True)
-    with _only_writer(folder):
+    with locked(folder, "wait for it, or choose another --config.data.shards"):
         refuse_other(folder, identity)  # again: now nobody else can have begun it since
         write_json(folder / EXTRACTION, identity)
         (folder / schema.MANIFEST).unlink(missing_ok=True)
@@ -149,27 +140,13 @@ def _complete(folder: Path, config: Config, dataset: RawDataset | None = None) -
     return True
 
 
-@contextmanager
-def _only_writer(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock.  Raises UserError at once if another process has it."""
-    with open(folder / LOCK, "w") as lock:
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f"{folder}: another data_prep is writing here: wait until it has ended, or "
-                    "choose another --config.data.shards"
-                ) from None
-        yield
-
-
 def _make_shards(
     config: Config, folder: Path, tasks: list[Task]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Extract what is missing; returns the descriptions and the problems, by video id."""
-    for leftover in folder.glob("*.tmp*"):
-        leftover.unlink()
+    for path in folder.iterdir():
+        if LEFTOVER.search(path.name):
+            path.unlink()
     described: dict[str, dict[str, Any]] = {}
     problems: dict[str, str] = {}
 

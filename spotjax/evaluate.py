@@ -5,7 +5,6 @@ Every video is scored by the fold that never saw its subject.  Writes `metrics.j
 """
 
 import io
-import os
 import sys
 from collections.abc import Sequence
 from itertools import product
@@ -15,7 +14,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from spotjax import baselines, checkpoints, evaluation, folds, report, rundir, scoring, training
+from spotjax import (
+    baselines,
+    checkpoints,
+    evaluation,
+    files,
+    folds,
+    report,
+    rundir,
+    scoring,
+    training,
+)
 from spotjax.cli import override, parse, parser
 from spotjax.config import EXPRESSION_TYPES, Config, to_dict
 from spotjax.data import plans, schema, shards
@@ -74,13 +83,13 @@ def evaluate_run(workdir: Path, config: Config, dataset: Dataset, command_line: 
         "subjects": evaluation.as_json(per_subject),
         "warnings": warnings_for(config, dataset, found),
     }
-    rundir.write_json(workdir / "metrics.json", metrics)
-    rundir.write_text(workdir / "intervals.csv", intervals_csv(videos, found))
+    files.write_json(workdir / "metrics.json", metrics)
+    files.write_text(workdir / "intervals.csv", intervals_csv(videos, found))
     write_curves(workdir / "curves.npz", curves)
     taken = evaluation.matches(videos, found, options)
     pages = [video_report(dataset, v, found[v.id], drawn[v.id], taken) for v in videos]
     page = report.render(metrics, pages, rundir.Log(workdir).read(), f"spotjax: {config.name}")
-    rundir.write_text(workdir / "report.html", page)
+    files.write_text(workdir / "report.html", page)
     return metrics
 
 
@@ -196,9 +205,7 @@ def write_curves(path: Path, curves: Curves) -> None:
     }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
-    temporary.write_bytes(buffer.getvalue())
-    os.replace(temporary, path)
+    files.write_bytes(path, buffer.getvalue())
 
 
 def video_report(
@@ -246,7 +253,7 @@ def main(argv: list[str]) -> int:
     if difference:
         key, old, new = difference
         raise UserError(f"{key}={new!r} would need training again (the run has {old!r})")
-    with rundir.locked(workdir, "working"):
+    with files.locked(workdir, "wait for it"):
         dataset = shards.load(schema.shards_folder(config), config)
         if dataset.manifest["hash"] != data_hash:
             raise UserError(

@@ -1,4 +1,4 @@
-"""A run directory: config, lock, log and results on disk, all written atomically.
+"""A run directory: config, log and results on disk.
 
 config.json              the config, the shards' hash, library versions
 log.jsonl                one line per problem and epoch
@@ -7,12 +7,9 @@ metrics.json intervals.csv curves.npz report.html    after evaluation
 """
 
 import csv
-import fcntl
 import io
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from typing import Any
 from spotjax import config as config_lib
 from spotjax.config import Config
 from spotjax.errors import UserError
+from spotjax.files import flat, write_json, write_text
 
 FREE_KEYS = (
     "data",
@@ -39,25 +37,6 @@ The videos' features are compared by the shards' own hash, so `data` is free too
 """
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `path` so that either all of it appears or nothing changes."""
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Write JSON atomically."""
-    write_text(path, json.dumps(values, indent=2) + "\n")
-
-
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:
     """Rows as CSV."""
     buffer = io.StringIO()
@@ -69,23 +48,6 @@ def versions() -> dict[str, str]:
     """Versions of the libraries that can move a number."""
     names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy")
     return {"spotjax": metadata.version("spotjax"), **{n: metadata.version(n) for n in names}}
-
-
-@contextmanager
-def locked(folder: Path, what: str) -> Iterator[None]:
-    """Hold `<folder>/.lock`; UserError at once if another process holds it.
-
-    The kernel gives the lock back when the process ends, however it ends.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{folder}: another process is {what} here: wait for it or choose another folder"
-            ) from None
-        yield
 
 
 def open_run(workdir: Path, config: Config, data_hash: str) -> None:
@@ -132,22 +94,12 @@ def load_run(workdir: Path) -> tuple[Config, str]:
 
 def first_difference(saved: Config, wanted: Config) -> tuple[str, Any, Any] | None:
     """The first key (in the config's order) that differs and is not free, with both values."""
-    old, new = _flat(config_lib.to_dict(saved)), _flat(config_lib.to_dict(wanted))
+    old, new = flat(config_lib.to_dict(saved)), flat(config_lib.to_dict(wanted))
     for key in dict.fromkeys([*old, *new]):
         free = any(key == name or key.startswith(name + ".") for name in FREE_KEYS)
         if not free and old.get(key) != new.get(key):
             return key, old.get(key), new.get(key)
     return None
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 class Log:

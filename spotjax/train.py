@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from spotjax import checkpoints, evaluate, folds, rundir, training
+from spotjax import checkpoints, evaluate, files, folds, rundir, training
 from spotjax.cli import load_config, parse, parser
 from spotjax.config import Config
 from spotjax.data import plans, schema, shards
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
     workdir = Path(options.workdir or Path("runs") / config.name)
     set_up_jax(config.train.devices)
 
-    with rundir.locked(workdir, "working"):
+    with files.locked(workdir, "wait for it, or choose another --workdir"):
         make_shards(config, options.config, overrides)
         dataset = shards.load(schema.shards_folder(config), config)
         rundir.open_run(workdir, config, dataset.manifest["hash"])
@@ -67,8 +67,8 @@ def set_up_jax(devices: int) -> None:
 
 
 def make_shards(config: Config, config_file: str, overrides: list[str]) -> None:
-    """Run data_prep in its own process if the manifest is not there yet."""
-    if (schema.shards_folder(config) / schema.MANIFEST).exists():
+    """Run data_prep in its own process if a shard or the manifest is missing."""
+    if shards.complete(schema.shards_folder(config)):
         return
     words = [f"--config.{override}" for override in overrides]
     status = subprocess.run(

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from spotjax import checkpoints, rundir
+from spotjax import checkpoints, files, rundir
 from spotjax.config import Config, Evaluate, Softnet, Train
 from spotjax.errors import UserError, command, one_line, require_free_space
 
@@ -34,10 +34,10 @@ def test_no_run_and_damaged_run(tmp_path):
 
 def test_one_process_at_a_time(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from spotjax.rundir import locked\n"
-        "with locked(Path(sys.argv[1]), 'working'): print('in')"
+        "import sys; from pathlib import Path; from spotjax.files import locked\n"
+        "with locked(Path(sys.argv[1]), 'wait'): print('in')"
     )
-    with rundir.locked(tmp_path, "working"):
+    with files.locked(tmp_path, "wait"):
         child = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True
         )
@@ -61,9 +61,9 @@ def test_log_forgets_epochs_that_are_done_again(tmp_path):
 
 def test_atomic_text_keeps_the_old_file_on_failure(tmp_path):
     path = tmp_path / "a.json"
-    rundir.write_json(path, {"a": 1})
+    files.write_json(path, {"a": 1})
     with pytest.raises(UnicodeEncodeError):
-        rundir.write_text(path, "\ud800")
+        files.write_text(path, "\ud800")
     assert json.loads(path.read_text()) == {"a": 1}
     assert len(list(tmp_path.iterdir())) == 1
 

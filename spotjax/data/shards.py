@@ -15,7 +15,7 @@ from spotjax.data.tfrecord import read_records
 from spotjax.errors import UserError
 from spotjax.types import Dataset, Interval, Video
 
-_REPAIR = "run data_prep again, which makes this video anew"
+_REPAIR = "delete it and run data_prep again, which makes this video anew"
 _AGAIN = "delete the folder and run data_prep again, or choose another --config.data.shards"
 
 
@@ -71,7 +71,9 @@ class Streams(Mapping[str, np.ndarray]):
     def _records(self, path: Path, num_frames: int) -> Iterator[tuple[int, dict[str, Any]]]:
         """(first frame, record) of a shard, whose frames must be complete and in order."""
         if not path.exists():
-            raise UserError(f"{path}: this shard is missing: {_REPAIR}")
+            raise UserError(
+                f"{path}: this shard is missing: run data_prep again, which makes this video anew"
+            )
         stored = {n: s for n, s in self._specs.items() if n not in ("face", "frame_ids")}
         features = schema.features_dict(stored)
         done = 0
@@ -112,6 +114,16 @@ def load(folder: Path, config: Config | None = None) -> Dataset:
         first_row += count
     manifest["hash"] = content_hash(manifest)
     return Dataset(manifest["dataset"], tuple(videos), streams, manifest["k"], manifest)
+
+
+def complete(folder: Path) -> bool:
+    """Whether the manifest and every shard that it lists are there, at their full size."""
+    if not (folder / MANIFEST).exists():
+        return False
+    listed = [
+        (folder / entry["shard"], entry["bytes"]) for entry in read_manifest(folder)["videos"]
+    ]
+    return all(path.is_file() and path.stat().st_size == size for path, size in listed)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

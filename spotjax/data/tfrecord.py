@@ -48,7 +48,7 @@ def write_records(path: Path, payloads: Iterable[bytes]) -> int:
 
 def read_records(path: Path) -> Iterator[bytes]:
     """Yield the payloads of `path`.  Raises UserError naming the file if a byte is wrong."""
-    remedy = "run data_prep again, which makes this video anew"
+    remedy = "delete it and run data_prep again, which makes this video anew"
     with open(path, "rb") as file:
         index = 0
         while header := file.read(12):

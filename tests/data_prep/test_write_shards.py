@@ -28,6 +28,7 @@ from data_prep import readers, shard_file, write_shards
 from data_prep.__main__ import main
 from data_prep.write_shards import prepare
 from spotjax import config as config_lib
+from spotjax import files
 from spotjax.config import Synthetic
 from spotjax.data import schema
 from spotjax.data.shards import load
@@ -201,10 +202,10 @@ def kill_this_process(task: object, report: object) -> str:
 def test_a_second_writer_is_refused_at_once(tiny: Path, tmp_path: Path) -> None:
     folder = tmp_path / "shards"
     folder.mkdir()
-    with write_shards._only_writer(folder):
+    with files.locked(folder, "wait"):
         second = run_module("--config", config_file(tiny, tmp_path))
     assert second.returncode == 2
-    assert second.stderr.count("\n") == 1 and "another data_prep is writing here" in second.stderr
+    assert second.stderr.count("\n") == 1 and "another process is working here" in second.stderr
 
 
 @pytest.mark.usefixtures("quick_flow")
