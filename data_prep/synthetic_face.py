@@ -134,7 +134,7 @@ def _portrait_layers() -> tuple[Floats, Floats, Floats, Floats, Floats]:
     person = _filled(PERSON_OUTLINE, portrait.shape[:2], blur=2.5)
     rows = np.arange(portrait.shape[0], dtype=np.float32)[:, None] / OVERSAMPLE
     hair = person * (1.0 - skin) * np.clip((NECK_Y - 22.0 - rows) / 8.0, 0.0, 1.0)
-    return portrait, skin, hair, person, points
+    return portrait, skin, hair.astype(np.float32), person, points
 
 
 def _filled(polygon: Floats, shape: tuple[int, ...], blur: float, grow: int = 0) -> Floats:

@@ -168,7 +168,7 @@ def _express(rng: Rng, kind: str, first: int, length: int, clip: str) -> Express
         kind=kind,
         display=options[int(rng.integers(len(options)))],
         onset=first + int(visible[0]),
-        apex=first + int(profile.argmax()),
+        apex=first + int(np.argmax(profile)),
         offset=first + int(visible[-1]),
         first=first,
         profile=profile,

@@ -232,7 +232,7 @@ def loss_curves(folds: Mapping[str, np.ndarray], label: str) -> str:
     table = np.asarray(list(folds.values()), np.float64)
     table = np.where(np.isfinite(table), table, np.nan)
     finite = table[np.isfinite(table)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    low, high = (float(np.min(finite)), float(np.max(finite))) if finite.size else (0.0, 1.0)
     log = low > 0 and high > 30 * low
     epochs = table.shape[1]
     if log:

@@ -80,11 +80,20 @@ def train_folds(
             mine = order[group.members]
             padding = np.full((count - len(mine), *order.shape[1:]), -1, np.int32)
             placed_order = folds_lib.put(np.concatenate([mine, padding]), mesh, folds_lib.FOLD)
-            on_device[position], loss = epoch_of(
-                on_device[position], group.keys, group.samples, placed_order, arrays
-            )
+            try:
+                on_device[position], loss = epoch_of(
+                    on_device[position], group.keys, group.samples, placed_order, arrays
+                )
+                rows = np.asarray(loss)
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                raise UserError(
+                    f"{problem}: the devices' memory is too small for {count} folds at a time: "
+                    "run the same command again with a smaller --config.train.fold_chunk"
+                ) from None
             steps = (mine >= 0).any(axis=2).sum(axis=1)
-            losses += [row[:n] for row, n in zip(np.asarray(loss), steps, strict=False)]
+            losses += [row[:n] for row, n in zip(rows, steps, strict=False)]
         _refuse_non_finite(problem, folds, epoch, losses)
         yield Epoch(epoch, _gather(on_device, groups), losses)
 
