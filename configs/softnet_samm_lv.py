@@ -15,29 +15,18 @@ Differs from the paper: see spotjax/systems/softnet.py; evaluation counts all 14
     with onset 0 are left out, as the release does.
 """
 
-from spotjax.config import Config, Data, Evaluate, Flow, Softnet, SoftnetFeatures, Train
+from spotjax.config import Config, Data, Flow, SoftnetFeatures
+from spotjax.presets import softnet
 
 
 def get_config(preset: str = "paper") -> Config:
-    if preset not in ("paper", "release"):
-        raise ValueError(f"unknown preset {preset!r}: paper or release")
-    release = preset == "release"
+    chosen = softnet(preset)
     return Config(
-        name="softnet_samm_lv" + ("_release" if release else ""),
+        name="softnet_samm_lv" + ("" if preset == "paper" else f"_{preset}"),
         data=Data(layout="samm_lv", root="data/SAMMLV"),
         # k over the annotation of all subjects, as the paper has it: a constant of the data set
         features=SoftnetFeatures(k_macro=174, k_micro=37, flow=Flow(method="tvl1")),
-        system=Softnet(
-            pseudo_label="unit_release" if release else "unit",
-            negatives="half_release" if release else "half",
-            smoothing="release" if release else "paper",
-            silent_proposal=release,
-        ),
-        train=Train(
-            epochs=10, batch=12, optimizer="sgd", learning_rate=5e-4, reshuffle=not release
-        ),
-        evaluation=Evaluate(
-            videos="annotated_only" if release else "all",
-            rule="softnet" if release else "one_to_one",
-        ),
+        system=chosen.system,
+        train=chosen.train,
+        evaluation=chosen.evaluation,
     )

@@ -7,12 +7,19 @@ unknown key is refused.  Loading a file, overriding a key and printing the help 
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-section = dataclass(frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)
+T = TypeVar("T")
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
+def section(cls: type[T]) -> type[T]:
+    """A frozen dataclass with keyword arguments only that refuses unknown keys."""
+    return dataclass(cls, frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)
+
 
 ExpressionType = Literal["macro", "micro"]
 EXPRESSION_TYPES: tuple[ExpressionType, ...] = ("macro", "micro")

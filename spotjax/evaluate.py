@@ -31,6 +31,7 @@ from spotjax.data import plans, schema, shards
 from spotjax.errors import UserError, command
 from spotjax.metrics import RULES
 from spotjax.systems import build
+from spotjax.tracks import Spotted, Track, Truth, VideoReport
 from spotjax.types import Dataset, Detection, System, Video
 
 Curves = dict[str, dict[str, np.ndarray]]
@@ -210,7 +211,7 @@ def write_curves(path: Path, curves: Curves) -> None:
 
 def video_report(
     dataset: Dataset, video: Video, found: list[Detection], drawn: Any, taken: Any
-) -> report.VideoReport:
+) -> VideoReport:
     """One video for the report: curves, truths and detections with their outcome."""
     tracks = []
     for type, curve in drawn.items():
@@ -218,22 +219,17 @@ def video_report(
         mine = [d for d in found if d.type == type]
         truth_of = taken[video.id, type].tolist()
         spotted = [
-            report.Spotted(d.onset, d.apex, d.offset, d.score, truth >= 0)
+            Spotted(d.onset, d.apex, d.offset, d.score, truth >= 0)
             for d, truth in zip(mine, truth_of, strict=True)
         ]
         annotated = [
-            report.Truth(i.onset, i.apex, i.offset, number in truth_of)
-            for number, i in enumerate(truths)
+            Truth(i.onset, i.apex, i.offset, number in truth_of) for number, i in enumerate(truths)
         ]
         tracks.append(
-            report.Track(
-                type, curve.score, curve.threshold, curve.peaks, tuple(annotated), tuple(spotted)
-            )
+            Track(type, curve.score, curve.threshold, curve.peaks, tuple(annotated), tuple(spotted))
         )
     face = dataset.streams["face"][video.rows] > 0
-    return report.VideoReport(
-        video.subject, video.name, video.fps, video.frame_ids, tuple(tracks), ~face
-    )
+    return VideoReport(video.subject, video.name, video.fps, video.frame_ids, tuple(tracks), ~face)
 
 
 @command

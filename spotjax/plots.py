@@ -6,12 +6,10 @@ All text is escaped here.  Lengths are in SVG user units, about one CSS pixel on
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from spotjax.report import Spotted, Track, Truth, VideoReport
+from spotjax.tracks import Spotted, Track, Truth, VideoReport
 
 MAX_POINTS = 1200
 """Most points drawn of one score curve."""

@@ -15,55 +15,9 @@ from markupsafe import Markup
 
 from spotjax import plots
 from spotjax.report_page import MEANINGS, PAGE, STYLE
+from spotjax.tracks import VideoReport
 
 TYPES = ("macro", "micro", "overall")
-
-
-class Truth(NamedTuple):
-    """An annotated expression; frames 0-based inclusive, apex -1 where unknown."""
-
-    onset: int
-    apex: int
-    offset: int
-    found: bool
-
-
-class Spotted(NamedTuple):
-    """A spotted expression; frames 0-based inclusive, `hit` if it matched an annotation."""
-
-    onset: int
-    apex: int
-    offset: int
-    score: float
-    hit: bool
-
-
-class Track(NamedTuple):
-    """One video and one expression type."""
-
-    type: str
-    """macro or micro."""
-    score: np.ndarray
-    """f32[T]: smoothed score, NaN where there is none."""
-    threshold: float
-    """Least score of a peak; may be NaN."""
-    peaks: np.ndarray
-    """i64[P]: frames of the peaks."""
-    truths: tuple[Truth, ...]
-    spotted: tuple[Spotted, ...]
-
-
-class VideoReport(NamedTuple):
-    """One video of T frames with its tracks."""
-
-    subject: str
-    name: str
-    fps: float
-    frame_ids: np.ndarray
-    """i32[T]: the data set's own frame numbers."""
-    tracks: tuple[Track, ...]
-    missing_face: np.ndarray
-    """bool[T]: frames without a face."""
 
 
 def render(

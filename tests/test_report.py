@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spotjax import plots, report
+from spotjax import plots, report, tracks
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -48,14 +48,14 @@ def make_video(subject: str = "s15", name: str = "15_0101", frames: int = 300) -
     rng = np.random.default_rng(0)
     score = rng.random(frames).astype(np.float32)
     score[-18:] = np.nan
-    truths = (report.Truth(30, 40, 60, True), report.Truth(100, -1, 110, False))
-    spotted = (report.Spotted(28, 44, 62, 0.9, True), report.Spotted(200, 210, 220, 0.7, False))
-    macro = report.Track("macro", score, 0.6, np.array([44, 210]), truths, spotted)
-    micro = report.Track("micro", score, float("nan"), np.zeros(0, int), truths[:1], ())
+    truths = (tracks.Truth(30, 40, 60, True), tracks.Truth(100, -1, 110, False))
+    spotted = (tracks.Spotted(28, 44, 62, 0.9, True), tracks.Spotted(200, 210, 220, 0.7, False))
+    macro = tracks.Track("macro", score, 0.6, np.array([44, 210]), truths, spotted)
+    micro = tracks.Track("micro", score, float("nan"), np.zeros(0, int), truths[:1], ())
     missing = np.zeros(frames, bool)
     missing[5:9] = missing[-3:] = True
     ids = np.arange(frames, dtype=np.int32) + 2401
-    return report.VideoReport(subject, name, 30.0, ids, (macro, micro), missing)
+    return tracks.VideoReport(subject, name, 30.0, ids, (macro, micro), missing)
 
 
 def make_metrics(subject: str = "s15") -> dict[str, Any]:
@@ -206,7 +206,7 @@ def test_nan_splits_the_curve_and_never_reaches_the_svg() -> None:
 
 def test_overlapping_intervals_do_not_hide_each_other() -> None:
     video = make_video()
-    spotted = tuple(report.Spotted(10 + i, 20 + i, 40 + i, 0.5, False) for i in range(3))
+    spotted = tuple(tracks.Spotted(10 + i, 20 + i, 40 + i, 0.5, False) for i in range(3))
     track = video.tracks[0]._replace(truths=(), spotted=spotted)
     chart = ElementTree.fromstring(plots.timeline(video._replace(tracks=(track,))))
     bars = [e for e in chart.iter("rect") if "bar" in (e.get("class") or "").split()]
@@ -215,7 +215,7 @@ def test_overlapping_intervals_do_not_hide_each_other() -> None:
 
 def test_interval_beyond_the_video_stays_in_the_panel() -> None:
     video = make_video()
-    spotted = (report.Spotted(-5, 2, 9, 0.5, False), report.Spotted(290, 299, 310, 0.5, False))
+    spotted = (tracks.Spotted(-5, 2, 9, 0.5, False), tracks.Spotted(290, 299, 310, 0.5, False))
     track = video.tracks[0]._replace(truths=(), spotted=spotted)
     text = plots.timeline(video._replace(tracks=(track,)))
     bars = [e for e in ElementTree.fromstring(text).iter("rect") if "bar" in (e.get("class") or "")]

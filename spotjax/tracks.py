@@ -1,0 +1,52 @@
+"""What the report shows of a video: score tracks with their true and spotted intervals."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Truth(NamedTuple):
+    """An annotated expression; frames 0-based inclusive, apex -1 where unknown."""
+
+    onset: int
+    apex: int
+    offset: int
+    found: bool
+
+
+class Spotted(NamedTuple):
+    """A spotted expression; frames 0-based inclusive, `hit` if it matched an annotation."""
+
+    onset: int
+    apex: int
+    offset: int
+    score: float
+    hit: bool
+
+
+class Track(NamedTuple):
+    """One video and one expression type."""
+
+    type: str
+    """macro or micro."""
+    score: np.ndarray
+    """f32[T]: smoothed score, NaN where there is none."""
+    threshold: float
+    """Least score of a peak; may be NaN."""
+    peaks: np.ndarray
+    """i64[P]: frames of the peaks."""
+    truths: tuple[Truth, ...]
+    spotted: tuple[Spotted, ...]
+
+
+class VideoReport(NamedTuple):
+    """One video of T frames with its tracks."""
+
+    subject: str
+    name: str
+    fps: float
+    frame_ids: np.ndarray
+    """i32[T]: the data set's own frame numbers."""
+    tracks: tuple[Track, ...]
+    missing_face: np.ndarray
+    """bool[T]: frames without a face."""
