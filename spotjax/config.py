@@ -7,7 +7,7 @@ unknown key is refused.  Loading a file, overriding a key and printing the help 
 
 import hashlib
 import json
-from typing import Any, Literal, TypeVar, dataclass_transform
+from typing import Any, Literal, TypeVar, cast, dataclass_transform
 
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
@@ -18,7 +18,8 @@ T = TypeVar("T")
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
 def section(cls: type[T]) -> type[T]:
     """A frozen dataclass with keyword arguments only that refuses unknown keys."""
-    return dataclass(cls, frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)
+    made = dataclass(cls, frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)
+    return cast(type[T], made)
 
 
 ExpressionType = Literal["macro", "micro"]
