@@ -18,7 +18,7 @@ from spotjax.config import Config, Data, Flow, Softnet, SoftnetFeatures, Synthet
 def get_config() -> Config:
     return Config(
         name="demo",
-        data=Data(root="data/demo", synthetic=Synthetic(subjects=8, videos=2, seconds=30.0)),
+        data=Data(synthetic=Synthetic(root="data/demo", subjects=8, videos=2, seconds=30.0)),
         features=SoftnetFeatures(flow=Flow(method="dis")),
         system=Softnet(interval="centred"),
         train=Train(epochs=3, optimizer="adam", learning_rate=3e-4),

@@ -1,10 +1,12 @@
 """Command line: `python -m data_prep --config configs/demo.py`."""
 
+import os
 import sys
 
 from spotjax import cli
 from spotjax.errors import UserError, command
 
+from .workers import end_with_process
 from .write_shards import prepare
 
 _DESCRIPTION = """\
@@ -30,11 +32,15 @@ def main(argv: list[str]) -> int:
     """The command; exit status 0, or 2 with one line on stderr."""
     parser = cli.parser(f"python -m {__package__}", _DESCRIPTION)
     parser.add_argument(
-        "--config", metavar="FILE[:ARG]", help="config file, for example configs/demo.py"
+        "--config",
+        metavar="FILE[:ARG]",
+        help="config file, for example configs/demo.py",
     )
     options, overrides = cli.parse(parser, argv)
     if options.config is None:
         raise UserError("--config is missing: name a config file, for example configs/demo.py")
+    if parent := os.environ.get("SPOTJAX_PARENT"):
+        end_with_process(int(parent))
     prepare(cli.load_config(options.config, overrides))
     return 0
 

@@ -145,19 +145,22 @@ def check_backend(face: config_lib.Face) -> None:
 def find_face(finder: LandmarkBackend, frames: Frames) -> tuple[Face, np.ndarray]:
     """The video's face and u8[T], 1 where it is there; frames are decoded only as needed.
 
+    It is looked for in each of the first `check_every` frames, then in every `check_every`-th.
     Presence is checked every `check_every` frames; a frame takes the answer of the nearest check
     (of the later one when two are equally near).  Raises UserError if no frame has a face.
     """
     face = None
-    for row in range(len(frames)):
+    every = finder.check_every
+    first = [*range(min(every, len(frames))), *range(every, len(frames), every)]
+    for row in first:
         if (face := finder.find(frames[row], row)) is not None:
             break
     if face is None:
         raise UserError(
-            f"{frames.paths[0].parent}: no face found in any of its {len(frames)} frames: check "
-            "the images, or bring landmarks with --config.features.face.backend=csv"
+            f"{frames.paths[0].parent}: no face found in {len(first)} frames looked at, of "
+            f"{len(frames)}: check the images, or bring landmarks with "
+            "--config.features.face.backend=csv"
         )
-    every = finder.check_every
     checks = [finder.present(frames[row], row, face.box) for row in range(0, len(frames), every)]
     nearest = (np.arange(len(frames)) + every // 2) // every
     return face, np.array(checks, np.uint8)[np.minimum(nearest, len(checks) - 1)]

@@ -22,9 +22,7 @@ from . import faces, softnet
 from .flow import make_flow
 from .readers import RawDataset, RawVideo
 from .video import Frames
-
-Report = Callable[[int], object]
-"""Called with a number of frames whenever so many more are done."""
+from .workers import Report
 
 
 class Extracted(NamedTuple):

@@ -12,21 +12,18 @@ subjects are rendered.  An interrupted run continues where it stopped.
 
 import argparse
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import openpyxl
-from tqdm import tqdm
 
 from spotjax.errors import UserError, command, one_line, require_free_space
+from spotjax.files import LEFTOVER, LOCK, locked, write_json
 
-from .synthetic_render import VideoTask, render_video
+from . import workers
+from .synthetic_render import PARTIAL, VideoTask, render_video
 
 FORMAT = "spotjax-synthetic-1"  # raise it whenever the same parameters give other frames
 PARAMETERS_FILE = "synthetic.json"
@@ -87,17 +84,26 @@ def generate(
     }
     tasks = list(_tasks(out, subjects, videos, seconds, seed))
     try:
-        _claim(out, parameters)
-        missing = [task for task in tasks if not (out / task.folder).is_dir()]
-        frames = sum(task.frames for task in missing)
-        require_free_space(out, frames * BYTES_PER_FRAME, f"rendering {frames} frames")
-        with tqdm(
-            total=frames, unit="frame", desc="rendering", disable=not (progress and missing)
-        ) as bar:
-            for done in _render(missing, jobs):
-                bar.update(done)
-        _write_workbook(tasks, out / WORKBOOK)
-        shutil.rmtree(out / ".partial", ignore_errors=True)
+        with locked(out, "wait for it, or choose another folder"):
+            _claim(out, parameters)
+            for leftover in out.glob(f"{PARTIAL}*"):
+                shutil.rmtree(leftover)
+            missing = [task for task in tasks if not (out / task.folder).is_dir()]
+            frames = sum(task.frames for task in missing)
+            require_free_space(out, frames * BYTES_PER_FRAME, f"rendering {frames} frames")
+            if missing:
+                workers.run(
+                    render_video,
+                    missing,
+                    jobs=jobs,
+                    frames=frames,
+                    finished=lambda task, result: None,
+                    label="rendering",
+                    quiet=not progress,
+                )
+            _write_workbook(tasks, out / WORKBOOK)
+            for leftover in out.glob(f"{PARTIAL}*"):
+                shutil.rmtree(leftover)
     except OSError as error:
         raise UserError(one_line(error)) from error
 
@@ -145,13 +151,12 @@ def _claim(out: Path, parameters: dict[str, object]) -> None:
             f"{out} holds another synthetic set (other {', '.join(differing) or 'fields'}): "
             "choose another folder, or delete this one to render it anew"
         )
-    if any(out.iterdir()):
+    names = [path.name for path in out.iterdir()]
+    if any(name != LOCK and not LEFTOVER.search(name) for name in names):
         raise UserError(
             f"{out} is not empty and holds no {PARAMETERS_FILE}: choose a new or empty folder"
         )
-    partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps(parameters, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_json(path, parameters)
 
 
 def _tasks(out: Path, subjects: int, videos: int, seconds: float, seed: int) -> Iterator[VideoTask]:
@@ -167,32 +172,6 @@ def _tasks(out: Path, subjects: int, videos: int, seconds: float, seed: int) -> 
                 seconds=seconds,
                 seed=seed,
             )
-
-
-def _render(tasks: list[VideoTask], jobs: int) -> Iterator[int]:
-    """Render the tasks, yielding the number of frames of each as it is finished."""
-    workers = min(jobs or os.cpu_count() or 1, len(tasks))
-    if workers <= 1:
-        yield from map(render_video, tasks)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_leave_interrupts) as pool:
-        futures = [pool.submit(render_video, task) for task in tasks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise UserError(
-                "a rendering process was killed, perhaps for lack of memory: "
-                "run the same command again with a smaller --jobs"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _leave_interrupts() -> None:
-    """Ctrl-C is the parent's business: it lets the videos under way finish and reports once."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _write_workbook(tasks: list[VideoTask], path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from .synthetic_face import HEIGHT, WIDTH, Face, build_face
 from .synthetic_fields import sample
 from .synthetic_motion import FPS, Motion, plan_motion
+from .workers import Report
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -53,14 +54,18 @@ class VideoTask:
         return build_face(self.generator(IDENTITY), self.generator(SESSION))
 
 
-def render_video(task: VideoTask) -> int:
-    """Write the frames of `task` and return their number.
+PARTIAL = ".partial-"
+"""Begins the name of a folder of unfinished videos; the process's number follows."""
+
+
+def render_video(task: VideoTask, report: Report) -> None:
+    """Write the frames of `task`.
 
     They are written to a temporary folder that takes its final name when it is complete.
     """
     cv2.setNumThreads(1)
     final = task.root / task.folder
-    partial = task.root / ".partial" / final.name
+    partial = task.root / f"{PARTIAL}{os.getpid()}" / final.name
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     renderer = Renderer(task.face(), task.motion(), task.generator(NOISE))
@@ -71,9 +76,9 @@ def render_video(task: VideoTask) -> int:
         if not ok:
             raise OSError(f"OpenCV could not encode frame {index + 1} of {task.folder}")
         (partial / f"img{index + 1:03d}.jpg").write_bytes(encoded.tobytes())
+        report(1)
     final.parent.mkdir(parents=True, exist_ok=True)
     os.replace(partial, final)
-    return task.frames
 
 
 class Renderer:

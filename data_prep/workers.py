@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -19,8 +20,8 @@ from tqdm import tqdm
 
 from spotjax.errors import UserError
 
-from .features import Report
-
+Report = Callable[[int], object]
+"""Called with a number of frames whenever so many more are done."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -34,6 +35,8 @@ def run(
     jobs: int,
     frames: int,
     finished: Callable[[T, R], None],
+    label: str = "features",
+    quiet: bool = False,
 ) -> None:
     """Call `work(task, report)` for every task, then `finished(task, result)` in this process.
 
@@ -42,7 +45,7 @@ def run(
     """
     jobs = min(jobs or _cores(), len(tasks))
     calm = 0.2 if sys.stderr.isatty() else 30.0  # seconds between two lines of a log file
-    with tqdm(total=frames, unit="frame", desc="features", mininterval=calm) as bar:
+    with tqdm(total=frames, unit="frame", desc=label, mininterval=calm, disable=quiet) as bar:
         if jobs <= 1:
             cv2.setNumThreads(1)
             for task in tasks:
@@ -52,7 +55,12 @@ def run(
         counter = context.Value("q", 0)
         pool = ProcessPoolExecutor(jobs, context, _start, (counter,))
         try:
-            pending = {pool.submit(_work, work, task): task for task in tasks}
+            # Ctrl-C is the parent's business: children inherit that they ignore it
+            handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+            try:
+                pending = {pool.submit(_work, work, task): task for task in tasks}
+            finally:
+                signal.signal(signal.SIGINT, handler)
             while pending:
                 done, _ = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
                 bar.update(counter.value - bar.n)
@@ -79,11 +87,10 @@ def _cores() -> int:
 
 
 def _start(counter: Any) -> None:
-    """Set up a worker: one OpenCV thread, quiet on Ctrl-C, ending with its parent."""
+    """Set up a worker: one OpenCV thread, ending with its parent."""
     global _frames_done
     _frames_done = counter
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -92,6 +99,20 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def end_with_process(pid: int) -> None:
+    """End this process, and with it its workers, as soon as its parent is no longer `pid`.
+
+    spotjax.train starts data_prep so: a killed training leaves nothing behind that still writes.
+    """
+
+    def watch() -> None:
+        while os.getppid() == pid:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _report(frames: int) -> None:

@@ -20,7 +20,6 @@ from spotjax.errors import UserError, one_line, require_free_space
 from spotjax.files import LEFTOVER, locked, write_json
 
 from . import features, readers, workers
-from .features import Report
 from .manifest import (
     EXTRACTION,
     facts_of,
@@ -32,6 +31,8 @@ from .manifest import (
 )
 from .readers import RawDataset
 from .shard_file import Task, describe, write_shard
+from .synthetic import PARAMETERS_FILE, WORKBOOK, generate
+from .workers import Report
 
 
 def prepare(config: Config) -> Path:
@@ -41,7 +42,7 @@ def prepare(config: Config) -> Path:
     computed first, then the error names it (or, with `data.skip_bad_videos`, the manifest does).
     """
     folder = schema.shards_folder(config)
-    root = Path(config.data.root)
+    root = schema.data_root(config)
     if not root.exists() and _matches(folder, config) and _complete(folder, config):
         return folder  # the data set is not needed any more
     _render_synthetic(config)
@@ -78,28 +79,24 @@ def prepare(config: Config) -> Path:
         write_metadata(folder, dataset.name, tasks, described)
         manifest = manifest_of(config, dataset, identity, tasks, described, problems)
         write_json(folder / schema.MANIFEST, manifest)
-    print(f"{folder}: {len(described)} videos complete, {len(problems)} left out")
+    for quirk in dataset.quirks:
+        print(f"note: {quirk}", file=sys.stderr)
+    k = ", ".join(f"{kind} {frames}" for kind, frames in spec.k.items())
+    print(f"{folder}: {len(described)} videos complete, {len(problems)} left out; k: {k} frames")
     return folder
 
 
 def _render_synthetic(config: Config) -> None:
-    """Render the stand-in of `config.data.synthetic` if the root lacks it or holds another one.
-
-    (The last case ends in the renderer's own refusal, which names what differs.)
-    """
-    root, wanted = Path(config.data.root), config.data.synthetic
-    if wanted is None:
+    """Render the stand-in if no data set is given.  Raises UserError if another one is there."""
+    wanted = config.data.synthetic
+    if config.data.root or wanted is None:
         return
-    if root.exists():
-        begun = read_json(root / "synthetic.json")
-        if begun is None:
-            return
-        numbers = config_lib.to_dict(config)["data"]["synthetic"]
-        same = all(begun.get(key) == value for key, value in numbers.items())
-        if same and any(root.glob("*.xlsx")):
-            return
-    from .synthetic import generate
-
+    root = Path(wanted.root)
+    parameters = read_json(root / PARAMETERS_FILE) or {}
+    numbers = config_lib.to_dict(config)["data"]["synthetic"] | {"root": None}
+    same = all(parameters.get(key) == value for key, value in numbers.items())
+    if same and (root / WORKBOOK).exists():
+        return
     generate(
         root,
         layout=config.data.layout,

@@ -1,5 +1,7 @@
 """Training-free spotting beside any system, on the same videos (NumPy only)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from spotjax import decode
@@ -8,14 +10,17 @@ from spotjax.types import Dataset, Detection, Video
 STRAIN_P = 0.5
 
 
-def strain_sum(dataset: Dataset, video: Video, smoothing: str, interval: str) -> list[Detection]:
+def strain_sum(
+    dataset: Dataset, video: Video, types: Sequence[str], smoothing: str, interval: str
+) -> list[Detection]:
     """SOFTNet's control experiment ("without SOFTNet"): the summed optical strain as the score.
 
     The strain of eyes and mouth at 128x128 px (stream `strain_<type>`), smoothed and decoded as
     the network's score, with p = 0.5 (SOFTNet section 4.3, table 1).
     """
     found: list[Detection] = []
-    for type, k in dataset.k.items():
+    for type in types:
+        k = dataset.k[type]
         score = dataset.streams[f"strain_{type}"][video.rows].astype(np.float32)
         valid = dataset.streams[f"valid_{type}"][video.rows] > 0
         detections, _ = decode.spot(

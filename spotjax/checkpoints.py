@@ -3,7 +3,10 @@
 An unfinished save never replaces a finished one, so a run may be killed at any moment.
 """
 
+import errno
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +18,20 @@ from spotjax.errors import UserError
 class Checkpoints:
     """The checkpoints of one problem of a run: `<workdir>/checkpoints/<problem>/<epochs done>`."""
 
-    def __init__(self, workdir: Path, problem: str, keep: int = 2) -> None:
-        """Open (and create) the folder; the newest `keep` checkpoints stay."""
+    def __init__(self, workdir: Path, problem: str, keep: int = 2, read_only: bool = False) -> None:
+        """Open the folder (made unless `read_only`); the newest `keep` checkpoints stay.
+
+        Raises UserError if it is to be read and is not there.
+        """
         self._path = (workdir / "checkpoints" / problem).absolute()
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=True
-        )
+        if read_only and not self._path.is_dir():
+            raise UserError(f"{self._path}: there is no checkpoint; run spotjax.train first")
+        if read_only:
+            options = ocp.CheckpointManagerOptions(read_only=True)
+        else:
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=True
+            )
         self._manager = ocp.CheckpointManager(self._path, options=options)
 
     def __enter__(self) -> "Checkpoints":
@@ -29,7 +40,8 @@ class Checkpoints:
 
     def __exit__(self, *_: object) -> None:
         """Wait for the last save and close."""
-        self._manager.close()
+        with self._full_disk_named():
+            self._manager.close()
 
     @property
     def latest(self) -> int:
@@ -39,11 +51,23 @@ class Checkpoints:
     def save(self, epochs: int, tree: Any, meta: dict[str, Any]) -> None:
         """Save `tree` (host arrays) and JSON `meta` after `epochs` epochs; returns early."""
         args = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta))
-        self._manager.save(epochs, args=args, force=True)
+        with self._full_disk_named():
+            self._manager.save(epochs, args=args, force=True)
 
     def wait(self) -> None:
         """Wait until the last save is on the disk; raises what went wrong with it."""
-        self._manager.wait_until_finished()
+        with self._full_disk_named():
+            self._manager.wait_until_finished()
+
+    @contextmanager
+    def _full_disk_named(self) -> Iterator[None]:
+        """Turn what Orbax raises on a full disk into the OSError that it was."""
+        try:
+            yield
+        except (ValueError, RuntimeError) as error:
+            if "No space left" not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, "No space left on device", str(self._path)) from None
 
     def restore(self, like: Any | None = None) -> tuple[Any, dict[str, Any]]:
         """The newest tree (host arrays; structured like `like` if given) and its meta.
@@ -62,6 +86,7 @@ class Checkpoints:
             first = str(error).strip().splitlines()[0]
             raise UserError(
                 f"{self._path / str(step)}: cannot be restored ({first}); "
-                "delete this folder to go on from the checkpoint before it"
+                "delete this folder and run spotjax.train again: it goes on from the checkpoint "
+                "before it, if there is one"
             ) from None
         return restored["state"], restored["meta"]

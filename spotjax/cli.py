@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
+from pydantic_core import PydanticUndefined
 
 from spotjax import config as config_lib
 from spotjax.config import Config
@@ -110,7 +111,8 @@ def describe(kind: Any, prefix: str = "") -> list[tuple[str, str, str]]:
         text = getattr(info, "description", None)
         if text is None:
             continue
-        rows.append((prefix + field.name, _type_name(hints[field.name]), f"[{default}] {text}"))
+        shown = "" if default is PydanticUndefined else f"[{default}] "
+        rows.append((prefix + field.name, _type_name(hints[field.name]), shown + text))
     return rows
 
 
@@ -155,7 +157,7 @@ def _assign(values: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(child, dict):
             raise UserError(f"--config.{key}: unknown key; {_nearest(key)}")
         node = child
-    if isinstance(node.get(leaf), dict):
+    if isinstance(node.get(leaf), dict) and value is not None:
         raise UserError(f"--config.{key}: is a section; set one of its keys, {_nearest(key + '.')}")
     node[leaf] = value
 

@@ -7,9 +7,9 @@ unknown key is refused.  Loading a file, overriding a key and printing the help 
 
 import hashlib
 import json
-from typing import Any, Literal, TypeVar, cast, dataclass_transform
+from typing import Annotated, Any, Literal, TypeVar, cast, dataclass_transform
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 T = TypeVar("T")
@@ -26,10 +26,16 @@ ExpressionType = Literal["macro", "micro"]
 EXPRESSION_TYPES: tuple[ExpressionType, ...] = ("macro", "micro")
 
 
+def _words(value: Any) -> Any:
+    """`a,b` on the command line is ("a", "b")."""
+    return [word for word in value.split(",") if word] if isinstance(value, str) else value
+
+
 @section
 class Synthetic:
-    """A rendered stand-in for a licensed data set, made when `data.root` does not exist."""
+    """A rendered stand-in for a licensed data set, used as long as `data.root` is not given."""
 
+    root: str = Field(default="data/demo", description="folder that it is rendered into")
     subjects: int = Field(default=8, ge=1, le=22, description="number of subjects (LOSO folds)")
     videos: int = Field(default=2, ge=1, le=9, description="videos per subject")
     seconds: float = Field(default=30.0, gt=0, description="length of a video in seconds")
@@ -43,7 +49,9 @@ class Data:
     layout: Literal["casme2", "samm_lv"] = Field(
         default="casme2", description="on-disk layout of the data set below data.root"
     )
-    root: str = Field(default="data/demo", description="folder of the data set (never written)")
+    root: str = Field(
+        default="", description="folder of the data set, never written; empty: data.synthetic"
+    )
     shards: str = Field(
         default="", description="folder for the features; empty: shards/<root>-<hash>"
     )
@@ -54,7 +62,7 @@ class Data:
         "instead of stopping",
     )
     synthetic: Synthetic | None = Field(
-        default=None, description="render this set first if data.root does not exist"
+        default=None, description="the set that is rendered if data.root is empty"
     )
 
 
@@ -116,7 +124,7 @@ class Softnet:
         default="half",
         description="negatives kept per fold: half of them, or int(max(count0, count1) / 2)",
     )
-    augment: tuple[ExpressionType, ...] = Field(
+    augment: Annotated[tuple[ExpressionType, ...], BeforeValidator(_words)] = Field(
         default=("micro",),
         description="types whose positives get a flipped, a blurred and a noisy copy",
     )
@@ -124,7 +132,16 @@ class Softnet:
         default="paper",
         description="mean of 2k+1 scores, or the release's 2k with both ends cut off",
     )
-    p: float = Field(default=0.55, ge=0, le=1, description="threshold = mean + p (max - mean)")
+    types: Annotated[tuple[ExpressionType, ...], BeforeValidator(_words)] = Field(
+        default=EXPRESSION_TYPES, min_length=1, description="types to train and spot"
+    )
+    p: float = Field(
+        default=0.55,
+        allow_inf_nan=False,
+        ge=0,
+        le=1,
+        description="threshold = mean + p (max - mean)",
+    )
     interval: Literal["published", "centred"] = Field(
         default="published",
         description="[peak-k, peak+k] on flow start frames, or moved by k/2 to the pair's centre",
@@ -152,8 +169,8 @@ class Train:
     reshuffle: bool = Field(
         default=True, description="a new order each epoch; False: the first epoch's, as released"
     )
-    folds: tuple[str, ...] = Field(
-        default=(), description="subjects to hold out, e.g. ('s15','s16'); (): every subject"
+    folds: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
+        default=(), description="subjects to hold out, for example s15,s16; empty: every subject"
     )
     fold_exec: Literal["auto", "vmap", "map"] = Field(
         default="auto",

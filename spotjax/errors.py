@@ -51,6 +51,6 @@ def require_free_space(folder: os.PathLike[str] | str, needed: int, what: str) -
     free = stats.f_bavail * stats.f_frsize
     if free < needed:
         raise UserError(
-            f"{folder}: {what} needs about {needed / 1e9:.1f} GB but only {free / 1e9:.1f} GB "
-            "are free: free some space or choose another folder"
+            f"{folder}: too little room for {what}: about {needed / 1e6:,.0f} MB are needed, "
+            f"{free / 1e6:,.0f} MB are free: free some space or choose another folder"
         )

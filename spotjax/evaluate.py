@@ -5,6 +5,7 @@ Every video is scored by the fold that never saw its subject.  Writes `metrics.j
 """
 
 import io
+import logging
 import sys
 from collections.abc import Sequence
 from itertools import product
@@ -47,7 +48,7 @@ def score_run(
     mesh = folds.make_mesh(1)
     curves = {}
     for problem in system.problems:
-        with checkpoints.Checkpoints(workdir, problem) as store:
+        with checkpoints.Checkpoints(workdir, problem, read_only=True) as store:
             tree, meta = store.restore()
         if meta["epochs"] < config.train.epochs:
             raise UserError(
@@ -109,7 +110,9 @@ def control(
     """The training-free control's detections, decoded as the system's."""
     where = interval or config.system.interval
     return {
-        video.id: baselines.strain_sum(dataset, video, config.system.smoothing, where)
+        video.id: baselines.strain_sum(
+            dataset, video, config.system.types, config.system.smoothing, where
+        )
         for video in videos
     }
 
@@ -180,7 +183,7 @@ def warnings_for(config: Config, dataset: Dataset, found: dict[str, list[Detecti
     ]
     if config.train.folds:
         notes.append(f"only the folds {', '.join(config.train.folds)} were trained and scored")
-    for type in EXPRESSION_TYPES:
+    for type in config.system.types:
         if not any(d.type == type for detections in found.values() for d in detections):
             notes.append(f"no {type}-expression was spotted in any video")
     without = int(sum((dataset.streams["face"][v.rows] == 0).sum() for v in dataset.videos))
@@ -243,17 +246,24 @@ def main(argv: list[str]) -> int:
     arguments.add_argument("--workdir", required=True, help="run directory of spotjax.train")
     options, overrides = parse(arguments, argv)
     workdir = Path(options.workdir)
-    saved, data_hash = rundir.load_run(workdir)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax tells what we say in one line
+    saved, data_hash, folder = rundir.load_run(workdir)
     config = override(saved, overrides)
     difference = rundir.first_difference(saved, config)
     if difference:
         key, old, new = difference
-        raise UserError(f"{key}={new!r} would need training again (the run has {old!r})")
+        raise UserError(
+            f"{key}={new!r} would need training again (the run has {old!r}): train it with "
+            "spotjax.train in another --workdir"
+        )
+    if config.data.shards != saved.data.shards:
+        folder = schema.shards_folder(config)
     with files.locked(workdir, "wait for it"):
-        dataset = shards.load(schema.shards_folder(config), config)
+        dataset = shards.load(folder, config)
         if dataset.manifest["hash"] != data_hash:
             raise UserError(
-                f"{workdir}: was trained on other features than {schema.shards_folder(config)}"
+                f"{workdir}: was trained on other features or labels than {folder} holds now: "
+                "train again with spotjax.train in another --workdir"
             )
         line = " ".join(["python -m spotjax.evaluate", *argv])
         metrics = evaluate_run(workdir, config, dataset, line)

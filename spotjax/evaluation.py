@@ -83,9 +83,10 @@ def bootstrap(
     """95 % interval of F1 per type over resampled subjects; None without resampling."""
     if draws == 0:
         return {type: None for type in (*EXPRESSION_TYPES, "overall")}
-    rng = np.random.default_rng(seed)
-    return {
-        type: metrics.bootstrap_f1([counts[type] for counts in subjects.values()], draws, rng)
+    return {  # the same draws of subjects for each type
+        type: metrics.bootstrap_f1(
+            [counts[type] for counts in subjects.values()], draws, np.random.default_rng(seed)
+        )
         for type in (*EXPRESSION_TYPES, "overall")
     }
 

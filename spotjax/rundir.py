@@ -50,14 +50,14 @@ def versions() -> dict[str, str]:
     return {"spotjax": metadata.version("spotjax"), **{n: metadata.version(n) for n in names}}
 
 
-def open_run(workdir: Path, config: Config, data_hash: str) -> None:
+def open_run(workdir: Path, config: Config, data_hash: str, shards: Path) -> None:
     """Write config.json, or compare with the one that is there.
 
     Raises UserError naming the first key that differs and matters for the trained parameters.
     """
     path = workdir / "config.json"
     if path.exists():
-        saved, saved_hash = load_run(workdir)
+        saved, saved_hash, _ = load_run(workdir)
         difference = first_difference(saved, config)
         if difference:
             key, old, new = difference
@@ -73,17 +73,19 @@ def open_run(workdir: Path, config: Config, data_hash: str) -> None:
     values = {
         "config": config_lib.to_dict(config),
         "data_hash": data_hash,
+        "shards": str(shards.absolute()),
         "versions": versions(),
     }
     write_json(path, values)
 
 
-def load_run(workdir: Path) -> tuple[Config, str]:
-    """The config and the data hash of a run.  Raises UserError if it is no run directory."""
+def load_run(workdir: Path) -> tuple[Config, str, Path]:
+    """Config, data hash and shards folder of a run.  Raises UserError if it is no run directory."""
     path = workdir / "config.json"
     try:
         values = json.loads(path.read_text())
-        return config_lib.from_dict(values["config"]), values["data_hash"]
+        config = config_lib.from_dict(values["config"])
+        return config, values["data_hash"], Path(values["shards"])
     except FileNotFoundError:
         raise UserError(
             f"{workdir}: no run directory (config.json is missing): run spotjax.train first"

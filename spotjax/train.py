@@ -5,7 +5,9 @@ a process of its own, then each problem's folds are trained together, then the r
 The same command again continues where it stopped.
 """
 
+import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -22,7 +24,7 @@ from spotjax.config import Config
 from spotjax.data import plans, schema, shards
 from spotjax.errors import UserError, command
 from spotjax.systems import build
-from spotjax.types import Dataset
+from spotjax.types import Dataset, System
 
 
 @command
@@ -42,12 +44,19 @@ def main(argv: list[str]) -> int:
     config = load_config(options.config, overrides)
     workdir = Path(options.workdir or Path("runs") / config.name)
     set_up_jax(config.train.devices)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax tells what we say in one line
 
     with files.locked(workdir, "wait for it, or choose another --workdir"):
-        make_shards(config, options.config, overrides)
+        if status := make_shards(config, options.config, overrides):
+            return status  # data_prep has said why
         dataset = shards.load(schema.shards_folder(config), config)
-        rundir.open_run(workdir, config, dataset.manifest["hash"])
-        train_run(workdir, config, dataset)
+        system = build(config.system, dict(dataset.k))
+        members = {
+            problem: plans.loso(system, dataset, problem, config.train.seed, config.train.folds)
+            for problem in system.problems
+        }
+        rundir.open_run(workdir, config, dataset.manifest["hash"], schema.shards_folder(config))
+        train_run(workdir, config, dataset, system, members)
         if config.evaluate:
             line = " ".join(["python -m spotjax.train", *argv])
             evaluate.print_results(workdir, evaluate.evaluate_run(workdir, config, dataset, line))
@@ -66,21 +75,33 @@ def set_up_jax(devices: int) -> None:
         raise UserError(f"train.devices={devices}, but there are {len(jax.devices())} devices")
 
 
-def make_shards(config: Config, config_file: str, overrides: list[str]) -> None:
-    """Run data_prep in its own process if a shard or the manifest is missing."""
+def make_shards(config: Config, config_file: str, overrides: list[str]) -> int:
+    """Run data_prep in its own process if a shard or the manifest is missing; its exit status."""
     if shards.complete(schema.shards_folder(config)):
-        return
+        return 0
     words = [f"--config.{override}" for override in overrides]
-    status = subprocess.run(
-        [sys.executable, "-m", "spotjax.data_prep", "--config", config_file, *words], check=False
-    ).returncode
-    if status:
-        raise UserError(f"the shards were not made (data_prep ended with status {status}, above)")
+    command_line = [sys.executable, "-m", "spotjax.data_prep", "--config", config_file, *words]
+    environment = {**os.environ, "SPOTJAX_PARENT": str(os.getpid())}
+    with subprocess.Popen(command_line, env=environment) as process:
+        while (status := process.poll()) is None:
+            try:
+                process.wait()
+            except KeyboardInterrupt:  # a terminal sends Ctrl-C to both, a kill only to us
+                try:
+                    process.wait(5)
+                except subprocess.TimeoutExpired:
+                    process.send_signal(signal.SIGINT)
+    return status
 
 
-def train_run(workdir: Path, config: Config, dataset: Dataset) -> None:
+def train_run(
+    workdir: Path,
+    config: Config,
+    dataset: Dataset,
+    system: System,
+    folds_of: dict[str, list[plans.Fold]],
+) -> None:
     """Train every problem's folds that are not finished yet; checkpoints and log go to disk."""
-    system = build(config.system, dict(dataset.k))
     mesh = folds.make_mesh(config.train.devices)
     log = rundir.Log(workdir)
     for problem in system.problems:
@@ -89,7 +110,7 @@ def train_run(workdir: Path, config: Config, dataset: Dataset) -> None:
             log.restart(problem, done)
             if done >= config.train.epochs:
                 continue
-            members = plans.loso(system, dataset, problem, config.train.seed, config.train.folds)
+            members = folds_of[problem]
             optimizer = folds.make_optimizer(config.train)
             states = None
             if done:

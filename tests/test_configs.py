@@ -43,6 +43,8 @@ def test_overrides_are_literals():
     assert loaded.train.epochs == 3 and loaded.train.folds == ("s15",)
     assert loaded.evaluate is False and loaded.data.root == "x=y"
     assert cli.load_config(DEMO, ["features.k_macro=none"]).features.k_macro is None
+    assert cli.load_config(DEMO, ["train.folds=s15,s16"]).train.folds == ("s15", "s16")
+    assert cli.load_config(DEMO, ["data.synthetic=none"]).data.synthetic is None
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,15 @@ CONFIG = Config(name="x")
 
 
 def test_a_run_goes_on_with_other_decoding_but_not_with_other_training(tmp_path):
-    rundir.open_run(tmp_path, CONFIG, "h")
+    rundir.open_run(tmp_path, CONFIG, "h", tmp_path)
     free = Config(name="x", system=Softnet(p=0.6), evaluation=Evaluate(bootstrap=0))
-    rundir.open_run(tmp_path, free, "h")
-    assert rundir.load_run(tmp_path) == (free, "h")
+    rundir.open_run(tmp_path, free, "h", tmp_path)
+    assert rundir.load_run(tmp_path) == (free, "h", tmp_path)
     other = Config(name="x", train=Train(epochs=3))
     with pytest.raises(UserError, match=r"has train.epochs=10, the config wants 3.*--workdir"):
-        rundir.open_run(tmp_path, other, "h")
+        rundir.open_run(tmp_path, other, "h", tmp_path)
     with pytest.raises(UserError, match="other features"):
-        rundir.open_run(tmp_path, CONFIG, "another")
+        rundir.open_run(tmp_path, CONFIG, "another", tmp_path)
 
 
 def test_no_run_and_damaged_run(tmp_path):
@@ -112,5 +112,22 @@ def test_commands_end_bad_input_in_one_line(capsys):
 
 def test_free_space(tmp_path):
     require_free_space(tmp_path, 1, "x")
-    with pytest.raises(UserError, match="shards needs about"):
+    with pytest.raises(UserError, match="too little room for shards: about"):
         require_free_space(tmp_path, 10**18, "shards")
+
+
+def test_a_full_disk_in_a_checkpoint_is_the_disks_fault(tmp_path, monkeypatch):
+    with checkpoints.Checkpoints(tmp_path, "macro") as store:
+
+        def full(*args, **kwargs):
+            raise ValueError("RESOURCE_EXHAUSTED: ... No space left on device")
+
+        monkeypatch.setattr(store._manager, "save", full)
+        with pytest.raises(OSError, match="No space left.*macro"):
+            store.save(1, {"w": np.ones(3)}, {})
+
+
+def test_reading_makes_no_folder(tmp_path):
+    with pytest.raises(UserError, match="checkpoints/macro: there is no checkpoint"):
+        checkpoints.Checkpoints(tmp_path, "macro", read_only=True)
+    assert not list(tmp_path.iterdir())

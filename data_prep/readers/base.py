@@ -290,6 +290,11 @@ def annotation(
             f"{where}: expression type {kind!r} is not known: write macro-expression or "
             "micro-expression"
         )
+    if min(onset, offset) < 0:
+        raise UserError(
+            f"{where}: onset {onset:g}, offset {offset:g}: a frame number is negative: correct "
+            "the row in your copy of the workbook"
+        )
     if types[0] == "macro" and onset == 0:
         quirks.add("macro-expression with onset 0 dropped (SOFTNet)", place)
         return None

@@ -75,7 +75,8 @@ def loso(
         if fold.size == 0:
             raise UserError(
                 f"{dataset.name}: fold {subject} has nothing to learn {problem}-expressions "
-                "from: no other subject has one"
+                "from: no other subject has one; leave the type out with "
+                "--config.system.types=..., or the fold with --config.train.folds=..."
             )
         folds.append(fold)
     return folds

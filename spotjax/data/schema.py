@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 
 from spotjax import config as config_lib
 from spotjax.config import Config
+from spotjax.errors import UserError
 
 SCHEMA_VERSION = 1
 RECORD_FRAMES = 256
@@ -64,11 +65,23 @@ def shard_name(dataset: str, index: int, count: int) -> str:
     return f"{dataset}-{SPLIT}.tfrecord-{index:05d}-of-{count:05d}"
 
 
+def data_root(config: Config) -> Path:
+    """The data set's folder: `data.root`, or where `data.synthetic` is rendered.
+
+    Raises UserError if the config names neither.
+    """
+    if config.data.root:
+        return Path(config.data.root)
+    if config.data.synthetic is None:
+        raise UserError("--config.data.root is not given: set it to the data set's folder")
+    return Path(config.data.synthetic.root)
+
+
 def shards_folder(config: Config) -> Path:
     """`config.data.shards`, or a name that follows from what is extracted from where."""
     if config.data.shards:
         return Path(config.data.shards)
-    root = os.path.abspath(config.data.root)
+    root = os.path.abspath(data_root(config))
     features = config_lib.to_dict(config)["features"]
     digest = config_lib.digest([root, config.data.layout, features])[:8]
     return Path("shards") / f"{os.path.basename(root)}-{digest}"

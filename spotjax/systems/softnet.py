@@ -166,6 +166,7 @@ def augment(images: jax.Array, kind: jax.Array, key: jax.Array) -> jax.Array:
 
 def build(config: Softnet, k: dict[str, int]) -> System:
     """SOFTNet as a `System`; `k` gives the frames between the images of a pair per type."""
+    k = {type: k[type] for type in config.types}
     network = Network(config.formulation)
 
     def targets(video: Video, valid: np.ndarray, problem: str) -> Samples:

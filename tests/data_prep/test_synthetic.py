@@ -3,8 +3,10 @@
 import hashlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,7 @@ def test_frames_lie_where_casme2_has_them(two: Path) -> None:
     assert names == [f"img{n:03d}.jpg" for n in range(1, 61)]
     image = cv2.imread(str(two / FIRST / "img001.jpg"))
     assert image is not None and image.shape == (480, 640, 3)
-    assert sorted(p.name for p in two.iterdir()) == [WORKBOOK, "rawpic", "synthetic.json"]
+    assert sorted(p.name for p in two.iterdir()) == [".lock", WORKBOOK, "rawpic", "synthetic.json"]
 
 
 def test_names_of_the_real_set() -> None:
@@ -91,14 +93,14 @@ def test_finished_videos_are_kept_and_missing_ones_rendered(two: Path, tmp_path:
     kept = (out / FIRST / "img001.jpg").stat().st_mtime_ns
     shutil.rmtree(out / SECOND)
     (out / WORKBOOK).unlink()
-    half = out / ".partial" / "16_0101disgustingteeth"  # what a killed run leaves behind
+    half = out / ".partial-123" / "16_0101disgustingteeth"  # what a killed run leaves behind
     half.mkdir(parents=True)
     (half / "img999.jpg").write_bytes(b"")
     generate(out, subjects=2, videos=1, seconds=SECONDS, seed=3, progress=False)
     assert digest(out / SECOND) == before
     assert (out / FIRST / "img001.jpg").stat().st_mtime_ns == kept
     assert sheet(out, "CASFEcode_final") == labels
-    assert not (out / ".partial").exists()
+    assert not (out / ".partial-123").exists()
 
 
 def test_another_set_in_the_same_folder_is_refused(two: Path, tmp_path: Path) -> None:
@@ -221,3 +223,18 @@ def test_neither_jax_nor_dlib_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_killed_rendering_goes_on_and_leaves_no_short_video(tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    words = [sys.executable, "-m", "data_prep.synthetic", str(out), "--subjects", "2"]
+    words += ["--videos", "1", "--seconds", "4", "--jobs", "2"]
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(out.glob(".partial-*/*/img0[3-9]*.jpg")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL and not (out / "CAS(ME)^2code_final.xlsx").exists()
+    subprocess.run(words, check=True, stderr=subprocess.DEVNULL)
+    assert [len(list(v.iterdir())) for v in sorted(out.glob("rawpic/*/*"))] == [120, 120]
+    assert not list(out.glob(".partial-*"))

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -270,7 +269,7 @@ def test_too_little_space_is_seen_before_the_start(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "statvfs", lambda path: type("S", (), {"f_bavail": 9, "f_frsize": 9}))
-    with pytest.raises(UserError, match=r"the features of 154 frames needs about .* GB"):
+    with pytest.raises(UserError, match=r"for the features of 154 frames: about .* MB"):
         prepare(make_config(tiny))
 
 
@@ -353,15 +352,18 @@ def test_a_synthetic_set_is_rendered_once(tmp_path: Path, monkeypatch: pytest.Mo
         numbers = {name: settings[name] for name in ("subjects", "videos", "seconds", "seed")}
         (out / "synthetic.json").write_text(json.dumps(numbers))
 
-    monkeypatch.setitem(sys.modules, "data_prep.synthetic", SimpleNamespace(generate=render))
-    wanted = Synthetic(subjects=2, videos=2, seconds=2.0, seed=3)
-    config = make_config(tmp_path / "set", synthetic=wanted)
+    monkeypatch.setattr(write_shards, "generate", render)
+    home = str(tmp_path / "set")
+    wanted = Synthetic(root=home, subjects=2, videos=2, seconds=2.0, seed=3)
+    config = make_config(tmp_path / "set", root="", synthetic=wanted)
     folder = prepare(config)
     prepare(config)
     assert calls == [
         {"layout": "casme2", "subjects": 2, "videos": 2, "seconds": 2.0, "seed": 3, "jobs": 1}
     ]
     with pytest.raises(UserError, match="another synthetic set"):
-        prepare(make_config(tmp_path / "set", synthetic=Synthetic(subjects=5)))
+        prepare(make_config(tmp_path / "set", root="", synthetic=Synthetic(root=home, subjects=5)))
+    with pytest.raises(UserError, match="data.root is not given"):
+        prepare(make_config(tmp_path / "set", root=""))
     (tmp_path / "set").rename(tmp_path / "gone")
     assert prepare(config) == folder and len(calls) == 2  # nothing is rendered for a complete set
