@@ -94,7 +94,7 @@ def write_landmarks(path: Path, numbers: Iterable[int]) -> None:
         writer.writerows([number, *landmarks().T.ravel().tolist()] for number in numbers)
 
 
-def make_config(root: Path, **data: object) -> Config:
+def make_config(root: Path, /, **data: object) -> Config:
     """DIS flow, landmarks from files, k from the annotation (6 and 3), in this process."""
     settings: dict[str, object] = {"root": str(root), "jobs": 1} | data
     settings.setdefault("shards", str(root.parent / "shards"))
