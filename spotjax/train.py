@@ -125,11 +125,6 @@ def train_run(
             with tqdm(total=total, initial=done, desc=f"train {problem}", unit="epoch") as bar:
                 begin = time.perf_counter()
                 for epoch in epochs:
-                    store.save(
-                        epoch.number + 1,
-                        epoch.states,
-                        {"epochs": epoch.number + 1, "subjects": [f.subject for f in members]},
-                    )
                     losses = [float(loss.mean(dtype=np.float64)) for loss in epoch.losses]
                     record = {
                         "problem": problem,
@@ -137,7 +132,9 @@ def train_run(
                         "seconds": round(time.perf_counter() - begin, 3),
                         "loss": {f.subject: x for f, x in zip(members, losses, strict=True)},
                     }
-                    log.append(record)
+                    log.append(record)  # first: a line without a checkpoint is dropped on resuming
+                    meta = {"epochs": epoch.number + 1, "subjects": [f.subject for f in members]}
+                    store.save(epoch.number + 1, epoch.states, meta)
                     bar.set_postfix(loss=f"{np.mean(losses):.4f}", folds=len(members))
                     bar.update()
                     begin = time.perf_counter()
