@@ -6,7 +6,7 @@ Command:
     presets: configs/softnet_samm_lv.py (or :paper), configs/softnet_samm_lv.py:release
 Cost: 482,797 frames at 200 fps. TV-L1 flow for both k takes about 1 million pairs of 0.2-1
     CPU-seconds (days on 2 cores: start it early, it goes on after any interruption); shards
-    10.3 GB; training 30 folds x 2 types, a few hours on 2 cores.
+    10.3 GB; training 30 folds x 2 types, a few hours on 2 cores (extrapolated).
 Expect: the paper reports F1 0.2169 macro, 0.1520 micro, 0.1881 overall, counted only on videos
     that contain the type (set --config.evaluation.videos=annotated_only to count so). Not run by
     us: the data need a licence.

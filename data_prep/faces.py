@@ -1,6 +1,6 @@
 """Where the face is: one box and 68 landmarks per video, and in which frames it is there.
 
-As in SOFTNet's released crops (spec items 6, 7), one box serves the whole video: that of the
+As in SOFTNet's released crops, one box serves the whole video: that of the
 first frame in which a face is found.  Deviations from the release, each with its reason:
 
 - box and landmarks come from one detection in the full frame; the release detects again inside

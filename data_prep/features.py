@@ -55,7 +55,7 @@ def build(features: SoftnetFeatures, dataset: RawDataset) -> FeatureSpec:
 def half_length(dataset: RawDataset, kind: str, wanted: int | None) -> int:
     """k in frames of expression type `kind`: `wanted`, else int((mean(offset - onset) + 1) / 2).
 
-    Spec item 3, over all kept intervals, the held-out subject's among them, as in the release.
+    SOFTNet section 3.1; over all kept intervals, the held-out subject's among them, as released.
     Raises UserError if there is no interval to take the mean of.
     """
     if wanted is not None:

@@ -1,6 +1,6 @@
 """Optical flow between two grey face crops, three methods behind one signature.
 
-TV-L1 with OpenCV-contrib's defaults is the paper's (spec item 8: tau .25, lambda .15, theta .3,
+TV-L1 with OpenCV-contrib's defaults is the paper's (tau .25, lambda .15, theta .3,
 5 scales, 5 warps, 30 inner and 10 outer iterations, scale step .8, median 5).  Its result depends
 on the OpenCV version (mean 0.01 px, a few border pixels up to 3 px), so the manifest keeps the
 version.  Farneback and DIS are not in the paper; they take 1/100 of the time.

@@ -1,4 +1,4 @@
-"""SOFTNet's input of one pair of frames (Liong et al. 2021, section 3.1; spec items 10-13).
+"""SOFTNet's input of one pair of frames (Liong et al. 2021, section 3.1).
 
 Flow and strain of a 128x128 face crop; the nose's motion subtracted; the eyes blanked; eye region
 and mouth resampled to 42x42x3 (|u|, |v|, strain).  Values stay unnormalised: min-max belongs to

@@ -31,7 +31,7 @@ def test_known_motion(method: str, pair: tuple[np.ndarray, np.ndarray]) -> None:
 
 
 def test_tvl1_golden(shared: Callable[[str], Path]) -> None:
-    """Another OpenCV version: the interior only (specs/softnet.md item 31)."""
+    """Another OpenCV version: the interior only."""
     golden = np.load(shared("goldens/softnet_preprocess.npz"))
     difference = flow.make_flow(Flow())(*golden["tvl1/images"]) - golden["tvl1/flow"]
     inside = np.abs(difference[8:-8, 8:-8])
