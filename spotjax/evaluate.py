@@ -39,9 +39,7 @@ Curves = dict[str, dict[str, np.ndarray]]
 """Score curves f32[T] by problem and video id."""
 
 
-def score_run(
-    workdir: Path, config: Config, dataset: Dataset, system: System, arrays: Any = None
-) -> Curves:
+def score_run(workdir: Path, config: Config, dataset: Dataset, system: System) -> Curves:
     """Score curves of all held-out subjects from the newest checkpoints of the run."""
     subjects = plans.chosen_subjects(dataset, config.train.folds)
     frames = sum(v.num_frames for v in dataset.videos if v.subject in subjects)

@@ -66,7 +66,8 @@ def main(argv: list[str]) -> int:
 def set_up_jax(devices: int) -> None:
     """One CPU device per core unless told otherwise, and a compilation cache on disk."""
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", devices or len(os.sched_getaffinity(0)))
+        mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        jax.config.update("jax_num_cpu_devices", devices or mine or 1)
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spotjax"
         jax.config.update("jax_compilation_cache_dir", str(cache))
