@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import cv2
 from tqdm import tqdm
 
+from spotjax.config import cores
 from spotjax.errors import UserError
 
 Report = Callable[[int], object]
@@ -43,7 +44,7 @@ def run(
     `jobs` processes (0: one per core; 1: this one), `frames` in all for the bar on stderr.
     Raises UserError if a worker process is killed, and whatever `work` raises.
     """
-    jobs = min(jobs or _cores(), len(tasks))
+    jobs = min(jobs or cores(), len(tasks))
     calm = 0.2 if sys.stderr.isatty() else 30.0  # seconds between two lines of a log file
     with tqdm(total=frames, unit="frame", desc=label, mininterval=calm, disable=quiet) as bar:
         if jobs <= 1:
@@ -69,7 +70,7 @@ def run(
         except BrokenProcessPool:
             raise UserError(
                 "a worker process was killed, perhaps for lack of memory: run the same command "
-                f"again (finished videos are kept), with fewer than --config.data.jobs={jobs}"
+                f"again (finished videos are kept) with fewer jobs than {jobs}"
             ) from None
         except BaseException:
             for process in multiprocessing.active_children():
@@ -77,13 +78,6 @@ def run(
             raise
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _start(counter: Any) -> None:

@@ -7,6 +7,7 @@ unknown key is refused.  Loading a file, overriding a key and printing the help 
 
 import hashlib
 import json
+import os
 from typing import Annotated, Any, Literal, TypeVar, cast, dataclass_transform
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
@@ -237,3 +238,10 @@ def digest(values: Any) -> str:
     """Short, stable hash of JSON-like values (16 hex digits)."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cores() -> int:
+    """Cores that this process may use: what 0 jobs or devices stands for."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

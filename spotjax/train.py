@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from spotjax import checkpoints, evaluate, files, folds, rundir, training
 from spotjax.cli import load_config, parse, parser
-from spotjax.config import Config
+from spotjax.config import Config, cores
 from spotjax.data import plans, schema, shards
 from spotjax.errors import UserError, command
 from spotjax.systems import build
@@ -66,8 +66,7 @@ def main(argv: list[str]) -> int:
 def set_up_jax(devices: int) -> None:
     """One CPU device per core unless told otherwise, and a compilation cache on disk."""
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        jax.config.update("jax_num_cpu_devices", devices or mine or 1)
+        jax.config.update("jax_num_cpu_devices", devices or cores())
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spotjax"
         jax.config.update("jax_compilation_cache_dir", str(cache))

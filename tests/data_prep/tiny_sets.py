@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ import openpyxl
 import skimage.data
 
 from spotjax.config import Config, Data, Face, Flow, SoftnetFeatures
+from spotjax.data import schema
+from spotjax.data.tfrecord import read_records
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = REPOSITORY.parent / "shared"
@@ -131,3 +134,25 @@ def run_module(*words: object) -> subprocess.CompletedProcess[str]:
 
 def command(*words: object) -> list[str]:
     return [sys.executable, "-W", "error", "-m", "data_prep", *map(str, words)]
+
+
+def manifest(folder: Path) -> dict:
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def shards(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*-of-?????"))
+
+
+def contents(folder: Path) -> list[list[bytes]]:
+    """Every array of every record; protobuf writes a record's fields in any order."""
+    features = schema.features_dict(streams(folder))
+    chunks = [features.deserialize_example_np(r) for p in shards(folder) for r in read_records(p)]
+    return [[np.asarray(chunk[name]).tobytes() for name in sorted(chunk)] for chunk in chunks]
+
+
+def streams(folder: Path) -> dict[str, schema.Stream]:
+    return {
+        name: schema.Stream(tuple(stream["shape"]), stream["dtype"])
+        for name, stream in manifest(folder)["streams"].items()
+    }
