@@ -1,9 +1,11 @@
 """Arithmetic of intervals: arrays i64[n, 2] of onset and offset, inclusive (NumPy only)."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+
+IouKind = Literal["inclusive", "difference", "megc2020"]
 
 
 def as_array(intervals: Iterable[Any]) -> np.ndarray:
@@ -12,20 +14,31 @@ def as_array(intervals: Iterable[Any]) -> np.ndarray:
     return np.asarray(rows, np.int64).reshape(-1, 2)
 
 
-def iou_matrix(predictions: np.ndarray, truths: np.ndarray) -> np.ndarray:
-    """Intersection over union in inclusive frames, f64[n, m], of i64[n, 2] and i64[m, 2].
+def iou_matrix(
+    predictions: np.ndarray, truths: np.ndarray, kind: IouKind = "inclusive"
+) -> np.ndarray:
+    """Intersection over union, f64[n, m], of the intervals i64[n, 2] and i64[m, 2].
 
-    MEGC 2020 and later: [10, 20] and [10, 20] share 11 frames.  An interval that ends before it
-    begins overlaps nothing (readers refuse such annotations; others' tables may hold them).
-    Raises ValueError for a wrong shape.
+    `inclusive`: counts frames, [10, 20] has 11 of them (MEGC 2021 and later, SOFTNet, MEAN,
+    SFAMNet).  `difference`: lengths are offset - onset, so that single frames overlap nothing
+    (ABPN, AUW-GCN, SpotFormer).  `megc2020`: the baseline of MEGC 2020 gives even disjoint
+    intervals one shared frame, and 0 to an interval without offset > onset.
+
+    An interval that ends before it begins overlaps nothing (readers refuse such annotations;
+    others' tables may hold them).  Raises ValueError for a wrong shape.
     """
     for name, array in (("prediction", predictions), ("truth", truths)):
         if array.ndim != 2 or array.shape[1] != 2:
             raise ValueError(f"{name}s must have shape [n, 2], got {array.shape}")
+    one = 0 if kind == "difference" else 1
     low = np.maximum(predictions[:, None, 0], truths[None, :, 0])
     high = np.minimum(predictions[:, None, 1], truths[None, :, 1])
-    overlap = np.maximum(high - low + 1, 0)
-    length_p = predictions[:, 1] - predictions[:, 0] + 1
-    length_t = truths[:, 1] - truths[:, 0] + 1
-    union = length_p[:, None] + length_t[None, :] - overlap
+    length_p = predictions[:, 1] - predictions[:, 0]
+    length_t = truths[:, 1] - truths[:, 0]
+    if kind == "megc2020":
+        lasting = (length_p > 0)[:, None] & (length_t > 0)[None, :]
+        overlap = np.where(lasting, np.maximum(high - low, 0) + 1, 0)
+    else:
+        overlap = np.maximum(high - low + one, 0)
+    union = (length_p + one)[:, None] + (length_t + one)[None, :] - overlap
     return np.where(overlap > 0, overlap / np.maximum(union, 1), 0.0)

@@ -110,4 +110,4 @@ def test_release_spotting_reproduces_the_reference_counts():
             truths = as_array(video[truth_key])
             results.append(VideoResult(as_array(found), np.zeros(len(found)), truths))
         counts = metrics.count(results, "softnet")
-        assert tuple(counts) == (case["TP"], case["FP"], case["FN"]), name
+        assert counts == metrics.Counts(case["TP"], case["FP"], case["FN"]), name
