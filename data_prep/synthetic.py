@@ -1,56 +1,32 @@
 """Synthetic long face videos on disk exactly as a data set of the field.
 
 No licensed recording may be shared, so demos and tests render their own: moving heads with
-labelled macro- and micro-expressions, in the folders, file names and annotation workbook of
-CAS(ME)^2.  Readers, face detection, optical flow and networks run on them unchanged.
+labelled macro- and micro-expressions, in the folders, file names and annotation workbooks of
+CAS(ME)^2, SAMM-LV (grey, 200 fps) or CAS(ME)^3 (colour and depth).  Readers, face detection,
+optical flow and networks run on them unchanged.
 
-    python -m data_prep.synthetic OUT --subjects 4 --videos 3 --seconds 30 --seed 0
+    python -m data_prep.synthetic OUT --layout casme2 --subjects 4 --videos 3 --seconds 30 --seed 0
 
-The bytes of a video depend on (seed, subject, video) only: not on --jobs, nor on how many other
-subjects are rendered.  An interrupted run continues where it stopped.
+The bytes of a video depend on (seed, subject, video, layout) only: not on --jobs, nor on how many
+other subjects are rendered.  An interrupted run continues where it stopped.
 """
 
 import argparse
 import json
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-
-import openpyxl
 
 from spotjax.errors import UserError, command, one_line, require_free_space
 from spotjax.files import LEFTOVER, LOCK, locked, write_json
 
 from . import workers
-from .synthetic_render import PARTIAL, VideoTask, render_video
+from .readers import SYNTHETIC_MARK
+from .synthetic_labels import write_workbooks
+from .synthetic_layouts import LAYOUTS, VideoTask
+from .synthetic_render import PARTIAL, render_video
 
 FORMAT = "spotjax-synthetic-1"  # raise it whenever the same parameters give other frames
-PARAMETERS_FILE = "synthetic.json"
-BYTES_PER_FRAME = 70_000  # a generous mean, for the check of free space
 LONGEST = 3600.0  # seconds
-
-# Subject folders of CAS(ME)^2 in their order, and its clips: code, folder suffix, name.
-SUBJECTS = (
-    "s15",
-    "s16",
-    *(f"s{n}" for n in range(19, 28)),
-    *(f"s{n}" for n in range(29, 39)),
-    "s40",
-)
-CLIPS = (
-    ("0101", "disgustingteeth", "disgust1"),
-    ("0102", "eatingworms", "disgust2"),
-    ("0401", "girlcrashing", "anger1"),
-    ("0402", "beatingpregnantwoman", "anger2"),
-    ("0502", "funnyerrors", "happy1"),
-    ("0503", "unnyfarting", "happy2"),
-    ("0505", "funnyinnovations", "happy3"),
-    ("0507", "climbingthewall", "happy4"),
-    ("0508", "funnydunkey", "happy5"),
-)
-WORKBOOK = "CAS(ME)^2code_final.xlsx"
-SELF_REPORTS = {"disgust": "disgust", "anger": "anger", "happy": "happiness"}
 
 
 def generate(
@@ -64,10 +40,11 @@ def generate(
     jobs: int = 0,
     progress: bool = True,
 ) -> None:
-    """Render `subjects` x `videos` videos of `seconds` at 30 fps and their workbook into `out`.
+    """Render `subjects` x `videos` videos of `seconds` and their workbooks into `out`.
 
-    `jobs` processes share the videos (0: one per core); a script that calls this with more than
-    one needs the usual `if __name__ == "__main__":`.  Videos that are already complete are kept.
+    `layout` is a key of `LAYOUTS`.  `jobs` processes share the videos (0: one per core); a script
+    that calls this with more than one needs the usual `if __name__ == "__main__":`.  Videos that
+    are already complete are kept.
 
     Raises:
       UserError: an argument is out of range, `out` holds something else, or the disk is full.
@@ -82,7 +59,11 @@ def generate(
         "seconds": float(seconds),
         "seed": seed,
     }
-    tasks = list(_tasks(out, subjects, videos, seconds, seed))
+    tasks = [
+        VideoTask(layout, out, subject, video, seconds, seed)
+        for subject in range(subjects)
+        for video in range(videos)
+    ]
     try:
         with locked(out, "wait for it, or choose another folder"):
             _claim(out, parameters)
@@ -90,7 +71,8 @@ def generate(
                 shutil.rmtree(leftover)
             missing = [task for task in tasks if not (out / task.folder).is_dir()]
             frames = sum(task.frames for task in missing)
-            require_free_space(out, frames * BYTES_PER_FRAME, f"rendering {frames} frames")
+            space = frames * LAYOUTS[layout].bytes_per_frame
+            require_free_space(out, space, f"rendering {frames} frames")
             if missing:
                 workers.run(
                     render_video,
@@ -101,7 +83,7 @@ def generate(
                     label="rendering",
                     quiet=not progress,
                 )
-            _write_workbook(tasks, out / WORKBOOK)
+            write_workbooks(layout, tasks, out)
             for leftover in out.glob(f"{PARTIAL}*"):
                 shutil.rmtree(leftover)
     except OSError as error:
@@ -110,15 +92,17 @@ def generate(
 
 def _check(layout: str, subjects: int, videos: int, seconds: float, seed: int, jobs: int) -> None:
     """Refuse arguments out of range, each in one line with what to do."""
-    if layout != "casme2":
-        raise UserError(f"--layout {layout}: unknown layout, use casme2")
+    if layout not in LAYOUTS:
+        raise UserError(f"--layout {layout}: unknown layout, use {', '.join(LAYOUTS)}")
+    style = LAYOUTS[layout]
     for name, value, most in (
-        ("--subjects", subjects, len(SUBJECTS)),
-        ("--videos", videos, len(CLIPS)),
+        ("--subjects", subjects, len(style.subjects)),
+        ("--videos", videos, len(style.moods)),
     ):
         if not 1 <= value <= most:
             raise UserError(
-                f"{name} {value}: CAS(ME)^2 has room for 1 to {most}, choose a number in between"
+                f"{name} {value}: {style.title} has room for 1 to {most}, choose a number in "
+                "between"
             )
     if not 1.0 <= seconds <= LONGEST:  # also catches nan
         raise UserError(
@@ -134,7 +118,7 @@ def _check(layout: str, subjects: int, videos: int, seconds: float, seed: int, j
 def _claim(out: Path, parameters: dict[str, object]) -> None:
     """Make `out` the home of this set, or refuse if it holds anything else."""
     out.mkdir(parents=True, exist_ok=True)
-    path = out / PARAMETERS_FILE
+    path = out / SYNTHETIC_MARK
     if path.exists():
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -154,55 +138,9 @@ def _claim(out: Path, parameters: dict[str, object]) -> None:
     names = [path.name for path in out.iterdir()]
     if any(name != LOCK and not LEFTOVER.search(name) for name in names):
         raise UserError(
-            f"{out} is not empty and holds no {PARAMETERS_FILE}: choose a new or empty folder"
+            f"{out} is not empty and holds no {SYNTHETIC_MARK}: choose a new or empty folder"
         )
     write_json(path, parameters)
-
-
-def _tasks(out: Path, subjects: int, videos: int, seconds: float, seed: int) -> Iterator[VideoTask]:
-    """All videos in the order of the workbook."""
-    for subject, folder in enumerate(SUBJECTS[:subjects]):
-        for video, (code, suffix, name) in enumerate(CLIPS[:videos]):
-            yield VideoTask(
-                root=out,
-                folder=f"rawpic/{folder}/{folder[1:]}_{code}{suffix}",
-                subject=subject,
-                video=video,
-                clip=name.rstrip("0123456789"),
-                seconds=seconds,
-                seed=seed,
-            )
-
-
-def _write_workbook(tasks: list[VideoTask], path: Path) -> None:
-    """The three sheets of CAS(ME)^2's annotation workbook, without header rows."""
-    book = openpyxl.Workbook()
-    book.remove(book.worksheets[0])
-    codes = book.create_sheet("CASFEcode_final")
-    folders = book.create_sheet("naming rule1")
-    names = book.create_sheet("naming rule2")
-    for task in tasks:
-        folder = SUBJECTS[task.subject]
-        name = CLIPS[task.video][2]
-        for number, event in enumerate(task.motion().expressions, start=1):
-            label = (
-                task.subject + 1,
-                f"{name}_{number}",
-                event.onset,
-                event.apex,
-                event.offset,
-                event.display.action_units,
-                event.display.emotion,
-                event.kind,
-                SELF_REPORTS[task.clip],
-            )
-            codes.append(label)
-            folders.append((int(folder[1:]), folder, task.subject + 1))
-    for code, _, name in CLIPS:
-        names.append((code, name))
-    partial = path.with_name(f".{path.name}.tmp")
-    book.save(partial)
-    os.replace(partial, path)
 
 
 @command
@@ -211,19 +149,33 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.synthetic",
         description="Render synthetic face videos with labelled macro- and micro-expressions, "
-        "laid out on disk like CAS(ME)^2.",
-        epilog="example:  python -m data_prep.synthetic data/synthetic --subjects 4 --videos 3 "
-        "--seconds 30 --seed 0\n\nwrites 4 x 3 videos of 900 frames each (about 50 KB a frame) to "
-        "data/synthetic/rawpic\nand their labels to data/synthetic/CAS(ME)^2code_final.xlsx.  "
-        "Run the same command again\nafter an interruption: finished videos are kept.",
+        "laid out on disk like a data set of the field.",
+        epilog="layouts:\n"
+        "  casme2   CAS(ME)^2: 30 fps, colour; rawpic/s15/15_0101disgustingteeth/img001.jpg;\n"
+        "           four emotions; up to 22 people with 9 videos each\n"
+        "  samm_lv  SAMM-LV: 200 fps, grey; SAMM_longvideos/006_1/006_1_0001.jpg; some frame\n"
+        "           numbers are fractional; no emotions; up to 30 people with 7 videos each\n"
+        "  casme3   CAS(ME)^3 part A: 30 fps, colour and 16-bit depth in mm;\n"
+        "           part_A/spNO.1/a/color/7.jpg and .../depth/7.png; numbers begin anywhere and\n"
+        "           a few images are missing; seven emotions; up to 98 people with 13 videos each\n"
+        "\n"
+        "example:  python -m data_prep.synthetic data/synthetic --subjects 4 --videos 3 "
+        "--seconds 30 --seed 0\n"
+        "\n"
+        "writes 4 x 3 videos of 900 frames each (about 50 KB a frame; 45 KB in grey, 200 KB with\n"
+        "depth) to data/synthetic/rawpic and their labels to\n"
+        "data/synthetic/CAS(ME)^2code_final.xlsx.  Run the same command again after an\n"
+        "interruption: finished videos are kept.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="new or empty folder")
-    parser.add_argument("--layout", default="casme2", help="data set to imitate (only casme2)")
-    parser.add_argument("--subjects", type=int, default=4, help="people, 1 to 22 (default 4)")
-    parser.add_argument("--videos", type=int, default=3, help="videos a person, 1 to 9 (default 3)")
     parser.add_argument(
-        "--seconds", type=float, default=30.0, help="length of a video at 30 fps (default 30)"
+        "--layout", default="casme2", help=f"data set to imitate: {', '.join(LAYOUTS)} (casme2)"
+    )
+    parser.add_argument("--subjects", type=int, default=4, help="people (default 4)")
+    parser.add_argument("--videos", type=int, default=3, help="videos a person (default 3)")
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="length of a video (default 30)"
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="another seed, other people (default 0)"

@@ -66,6 +66,7 @@ class Face:
     """One subject in one video at rest, and everything that can move."""
 
     still: Bytes  # (HEIGHT, WIDTH, 3) BGR, the neutral frame
+    person: Floats  # (HEIGHT, WIDTH) 1 on head, neck and shoulders, softly 0 on the background
     landmarks: Floats  # (68, 2) px in `still`
     scale: float  # frame px per px of a 300 px face
     head_box: tuple[int, int, int, int]  # x0, y0, x1, y1 px: where `head_weight` is not zero
@@ -106,6 +107,7 @@ def build_face(subject_rng: np.random.Generator, video_rng: np.random.Generator)
     region = FaceRegion.around(landmarks, WIDTH, HEIGHT)
     return Face(
         still=still,
+        person=layers[3],
         landmarks=landmarks,
         scale=scale / FACE_SCALE,
         head_box=head_box,

@@ -24,10 +24,11 @@ ACTIONS = tuple(f"{name}_{side}" for name in SIDED for side in "RL") + (
     "sniff",
     "swallow",
 )
+GRID = 4  # px between the points at which a spline is evaluated
 LID_LEVELS = 9  # eyelid positions from open (0) to closed (LID_LEVELS - 1)
 
 # Landmark: (dx, dy) of the image-left half, relative strengths.  Nodes from 68 on are the extra
-# nodes of `_nodes`: 68 forehead over the outer brow, 69 over the inner brow, 70 the cheek.
+# nodes of `spline_nodes`: 68 forehead over the outer brow, 69 over the inner brow, 70 the cheek.
 LEFT_MOVES: dict[str, Moves] = {
     "au1+2": {
         17: (0, -0.75), 18: (0, -1), 19: (0, -1), 20: (0, -1), 21: (0, -0.9),
@@ -107,7 +108,7 @@ def action_fields(landmarks: Floats, region: FaceRegion, scale: float) -> Floats
 
     `landmarks` (68, 2) px are those of the neutral face; `scale` is px per px of a 300 px face.
     """
-    nodes, used = _nodes(landmarks)
+    nodes, used = spline_nodes(landmarks)
     moves = np.zeros((len(ACTIONS), 74, 2))
     for name in SIDED:
         for node, (dx, dy) in LEFT_MOVES[name].items():
@@ -117,34 +118,49 @@ def action_fields(landmarks: Floats, region: FaceRegion, scale: float) -> Floats
         for node, vector in both.items():
             moves[ACTIONS.index(name), node] = vector
     width, height = region.size
-    step = 4
-    grid = np.stack(
-        np.meshgrid(
-            np.arange(region.x0, region.x1 + step, step),
-            np.arange(region.y0, region.y1 + step, step),
-        ),
-        axis=-1,
-    )
     values = moves[:, used].transpose(1, 0, 2).reshape(len(used), -1)
-    values = np.concatenate([values, np.zeros((len(nodes) - len(used), values.shape[1]))])
-    spline = RBFInterpolator(nodes / 100.0, values, kernel="thin_plate_spline", smoothing=1e-4)
-    coarse = spline(grid.reshape(-1, 2) / 100.0).reshape(*grid.shape[:2], len(ACTIONS), 2)
-    inside = _inside(region, landmarks)
+    coarse = spline_on_grid(nodes, values, region)
+    coarse = coarse.reshape(*coarse.shape[:2], len(ACTIONS), 2)
+    inside = inside_weight(region)
     fields = np.empty((len(ACTIONS), height, width, 2), np.float32)
-    enlarge = np.array([[1 / step, 0, 0], [0, 1 / step, 0]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     for index, name in enumerate(ACTIONS):
         if name == "au25":
             field = _lips_part(region, landmarks, scale)
         else:
-            small = np.ascontiguousarray(coarse[:, :, index], np.float32)
-            field = cv2.warpAffine(small, enlarge, (width, height), flags=flags).astype(np.float32)
+            field = enlarged(coarse[:, :, index], region)
         field *= inside[..., None]
         fields[index] = field / np.sqrt((field**2).sum(axis=-1)).max()
     return fields
 
 
-def _nodes(landmarks: Floats) -> tuple[Floats, list[int]]:
+def spline_on_grid(
+    nodes: Floats, values: npt.NDArray[np.float64], region: FaceRegion
+) -> npt.NDArray[np.float64]:
+    """(gh, gw, c): a thin-plate spline at every GRID-th px of `region`.
+
+    It takes the values (m, c) at the first m of `nodes` (n, 2) px and 0 at the others.
+    """
+    grid = np.stack(
+        np.meshgrid(
+            np.arange(region.x0, region.x1 + GRID, GRID),
+            np.arange(region.y0, region.y1 + GRID, GRID),
+        ),
+        axis=-1,
+    )
+    values = np.concatenate([values, np.zeros((len(nodes) - len(values), values.shape[1]))])
+    spline = RBFInterpolator(nodes / 100.0, values, kernel="thin_plate_spline", smoothing=1e-4)
+    return np.asarray(spline(grid.reshape(-1, 2) / 100.0)).reshape(*grid.shape[:2], -1)
+
+
+def enlarged(coarse: npt.NDArray[np.float64], region: FaceRegion) -> Floats:
+    """(h, w[, c]) of `region`, linear between the values at every GRID-th px."""
+    small = np.ascontiguousarray(coarse, np.float32)
+    move = np.array([[1 / GRID, 0, 0], [0, 1 / GRID, 0]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(small, move, region.size, flags=flags).astype(np.float32)
+
+
+def spline_nodes(landmarks: Floats) -> tuple[Floats, list[int]]:
     """Spline nodes (n, 2) px, and the numbers 0..73 of the first of them; the rest stay at rest."""
     eyes = float(np.linalg.norm(landmarks[45] - landmarks[36]))
     up = np.array([0.0, -0.28 * eyes])
@@ -170,7 +186,7 @@ def _nodes(landmarks: Floats) -> tuple[Floats, list[int]]:
     return nodes.astype(np.float32), used
 
 
-def _inside(region: FaceRegion, landmarks: Floats) -> Floats:
+def inside_weight(region: FaceRegion) -> Floats:
     """(h, w) 1 on the face, smoothly 0 at the border of the region."""
     width, height = region.size
     edge_x = np.minimum(np.arange(width), np.arange(width)[::-1]) / 18.0

@@ -1,58 +1,28 @@
-"""Frames of one synthetic video: a still face, displaced, lit, with noise, as JPEG files."""
+"""Frames of one synthetic video: a still face, displaced, lit, with noise, as image files."""
 
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .synthetic_face import HEIGHT, WIDTH, Face, build_face
+from .synthetic_depth import DepthCamera
+from .synthetic_face import HEIGHT, WIDTH, Face
 from .synthetic_fields import sample
-from .synthetic_motion import FPS, Motion, plan_motion
+from .synthetic_layouts import DEPTH, NOISE, VideoTask
+from .synthetic_motion import Motion
 from .workers import Report
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 
-JPEG_QUALITY = 90
 NOISE_MARGIN = 96  # px: the noise tile is this much larger than a frame and shifted at random
-IDENTITY, SESSION, MOTION, NOISE = range(4)  # independent random streams
-
-
-@dataclass(frozen=True)
-class VideoTask:
-    """One video to render.  `folder` is relative to `root`; `clip` is disgust, anger or happy."""
-
-    root: Path
-    folder: str
-    subject: int  # index from 0
-    video: int  # index from 0
-    clip: str
-    seconds: float
-    seed: int
-
-    @property
-    def frames(self) -> int:
-        """Its length."""
-        return round(self.seconds * FPS)
-
-    def generator(self, stream: int) -> np.random.Generator:
-        """Random numbers that depend on (seed, subject, video) and the stream, nothing else."""
-        video = 0 if stream == IDENTITY else 1 + self.video
-        sequence = np.random.SeedSequence((self.seed, self.subject, video, stream))
-        return np.random.Generator(np.random.Philox(sequence))
-
-    def motion(self) -> Motion:
-        """What happens in the video: cheap, so labels never need a second look at the frames."""
-        return plan_motion(self.generator(MOTION), self.frames, self.clip, self.video == 0)
-
-    def face(self) -> Face:
-        """Who is seen in the video, and how."""
-        return build_face(self.generator(IDENTITY), self.generator(SESSION))
-
+CODING = {
+    ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 90],
+    ".png": [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY],
+}
 
 PARTIAL = ".partial-"
 """Begins the name of a folder of unfinished videos; the process's number follows."""
@@ -68,25 +38,42 @@ def render_video(task: VideoTask, report: Report) -> None:
     partial = task.root / f"{PARTIAL}{os.getpid()}" / final.name
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    renderer = Renderer(task.face(), task.motion(), task.generator(NOISE))
+    face, motion, images = task.face(), task.motion(), task.style.images
+    camera = Renderer(face, motion, task.generator(NOISE), grey="grey" in images)
+    depth = DepthCamera(face, motion, task.generator(DEPTH)) if "depth" in images else None
+    first, missing = task.numbering(motion)
+    for name in task.files(first):
+        (partial / name).parent.mkdir(exist_ok=True)
     for index in range(task.frames):
-        ok, encoded = cv2.imencode(
-            ".jpg", renderer.frame(index), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-        )
-        if not ok:
-            raise OSError(f"OpenCV could not encode frame {index + 1} of {task.folder}")
-        (partial / f"img{index + 1:03d}.jpg").write_bytes(encoded.tobytes())
+        if index not in missing:
+            names = task.files(first + index)
+            source = camera.source_map(index)
+            _write(partial / names[0], camera.draw(index, source))
+            if depth is not None:
+                _write(partial / names[1], depth.draw(index, source))
         report(1)
     final.parent.mkdir(parents=True, exist_ok=True)
     os.replace(partial, final)
 
 
+def _write(path: Path, image: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> None:
+    """Encode by the suffix of `path`.  Raises OSError if that fails."""
+    ok, encoded = cv2.imencode(path.suffix, image, CODING[path.suffix])
+    if not ok:
+        raise OSError(f"OpenCV could not encode {path}")
+    path.write_bytes(encoded.tobytes())
+
+
 class Renderer:
     """Draws the frames of one video in any order."""
 
-    def __init__(self, face: Face, motion: Motion, rng: np.random.Generator) -> None:
-        """`rng` is for the sensor noise."""
+    def __init__(
+        self, face: Face, motion: Motion, rng: np.random.Generator, *, grey: bool = False
+    ) -> None:
+        """`rng` is for the sensor noise; `grey` for a camera without colour."""
         self.face = face
+        still = cv2.cvtColor(face.still, cv2.COLOR_BGR2GRAY) if grey else face.still
+        self._still = still.astype(np.uint8, copy=False)
         self.motion = motion
         x0, y0, x1, y1 = face.head_box
         self._pivot = face.landmarks[30].astype(np.float64)
@@ -102,15 +89,17 @@ class Renderer:
             [half, half * u.astype(np.float32), half * v.astype(np.float32)]
         ).astype(np.float32)
         sigma = float(rng.uniform(1.2, 2.2))
-        self._noise = _noise_tile(rng, sigma)
+        self._noise = _noise_tile(rng, sigma, grey)
         self._offsets = rng.integers(0, NOISE_MARGIN, (len(motion.gain), 2))
 
-    def frame(self, index: int) -> Bytes:
-        """(HEIGHT, WIDTH, 3) BGR frame `index` (from 0)."""
+    def draw(self, index: int, source: Floats) -> Bytes:
+        """(HEIGHT, WIDTH, 3) BGR or (HEIGHT, WIDTH) grey frame `index` (from 0).
+
+        `source` is its `source_map`.
+        """
         x0, y0, x1, y1 = self.face.head_box
-        image = self.face.still.copy()
-        source = self.source_map(index)
-        image[y0:y1, x0:x1] = sample(self.face.still, source)
+        image = self._still.copy()
+        image[y0:y1, x0:x1] = sample(self._still, source)
         dx, dy = self._offsets[index]
         noise = self._noise[dy : dy + HEIGHT, dx : dx + WIDTH]
         gain = float(self.motion.gain[index])
@@ -155,11 +144,17 @@ class Renderer:
         return field
 
 
-def _noise_tile(rng: np.random.Generator, sigma: float) -> Bytes:
-    """Sensor noise around 128, mostly grey, slightly blurred as a demosaicked sensor's is."""
+def _noise_tile(rng: np.random.Generator, sigma: float, without_colour: bool) -> Bytes:
+    """Sensor noise around 128, mostly grey, slightly blurred as a demosaicked sensor's is.
+
+    (h, w, 3), or (h, w) without colour.
+    """
     shape = (HEIGHT + NOISE_MARGIN, WIDTH + NOISE_MARGIN)
     grey = rng.standard_normal((*shape, 1), dtype=np.float32)
-    colour = rng.standard_normal((*shape, 3), dtype=np.float32)
-    blurred = cv2.GaussianBlur(grey + 0.5 * colour, (0, 0), 0.6)
+    if without_colour:
+        mixed = grey[..., 0]
+    else:
+        mixed = grey + 0.5 * rng.standard_normal((*shape, 3), dtype=np.float32)
+    blurred = cv2.GaussianBlur(mixed, (0, 0), 0.6)
     tile = 128.0 + sigma * blurred / blurred.std()
     return np.clip(np.round(tile), 0, 255).astype(np.uint8)

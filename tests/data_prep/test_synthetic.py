@@ -15,19 +15,31 @@ import numpy as np
 import pytest
 from python_calamine import CalamineWorkbook
 
-from data_prep.synthetic import CLIPS, SUBJECTS, WORKBOOK, generate, main
+from data_prep.synthetic import generate, main
 from data_prep.synthetic_fields import ACTIONS, LID_LEVELS
-from data_prep.synthetic_motion import LENGTHS, MACRO, MICRO, NEUTRAL_GAP, VISIBLE_PX
-from data_prep.synthetic_render import NOISE, Renderer, VideoTask
+from data_prep.synthetic_layouts import CASME2_CLIPS, CASME2_SUBJECTS, NOISE, VideoTask
+from data_prep.synthetic_motion import AT_200_FPS, MACRO, MICRO, VISIBLE_PX, Pace
+from data_prep.synthetic_render import Renderer
 from spotjax.errors import UserError
 
 SECONDS = 2.0
+WORKBOOK = "CAS(ME)^2code_final.xlsx"
 FIRST = "rawpic/s15/15_0101disgustingteeth"
 SECOND = "rawpic/s16/16_0101disgustingteeth"
 
 
-def task(subject: int = 0, video: int = 0, seconds: float = 30.0, seed: int = 0) -> VideoTask:
-    return VideoTask(Path("unused"), "unused", subject, video, "happy", seconds, seed)
+def task(
+    subject: int = 0,
+    video: int = 0,
+    seconds: float = 30.0,
+    seed: int = 0,
+    layout: str = "casme2",
+) -> VideoTask:
+    return VideoTask(layout, Path("unused"), subject, video, seconds, seed)
+
+
+def draw(renderer: Renderer, index: int) -> Any:
+    return renderer.draw(index, renderer.source_map(index))
 
 
 def digest(folder: Path) -> str:
@@ -59,9 +71,36 @@ def test_frames_lie_where_casme2_has_them(two: Path) -> None:
 
 
 def test_names_of_the_real_set() -> None:
-    assert len(SUBJECTS) == 22 and SUBJECTS[:3] == ("s15", "s16", "s19")
-    assert {"s17", "s18", "s28", "s39"}.isdisjoint(SUBJECTS) and SUBJECTS[-1] == "s40"
-    assert [code for code, _, _ in CLIPS][-3:] == ["0505", "0507", "0508"]
+    assert len(CASME2_SUBJECTS) == 22 and CASME2_SUBJECTS[:3] == ("s15", "s16", "s19")
+    assert {"s17", "s18", "s28", "s39"}.isdisjoint(CASME2_SUBJECTS)
+    assert CASME2_SUBJECTS[-1] == "s40"
+    assert [code for code, _, _ in CASME2_CLIPS][-3:] == ["0505", "0507", "0508"]
+
+
+def test_labels_of_the_first_format_never_change() -> None:
+    labels = [
+        (subject, video, event.onset, event.apex, event.offset, event.display.action_units,
+         event.display.emotion, event.kind)
+        for subject in range(3)
+        for video in range(5)
+        for event in task(subject, video, seconds=40.0, seed=3).motion().expressions
+    ]  # fmt: skip
+    assert len(labels) == 119
+    found = hashlib.sha256(json.dumps(labels).encode()).hexdigest()
+    assert found == "f5a124b179631941383640ccd2c0eb38c1bf91a2739f2b2eab6e350216e18a9a"
+
+
+def test_frames_of_the_first_format_never_change() -> None:
+    """Every tenth green value of row 330 at an apex; another CPU may round a few differently."""
+    video = task(1, 1, seconds=10.0, seed=3)
+    motion = video.motion()
+    renderer = Renderer(video.face(), motion, video.generator(NOISE))
+    row = draw(renderer, motion.expressions[0].apex - 1)[330, ::10, 1].astype(int)
+    pinned = (
+        "8c928b8c908b8a8c8b8288837f6962330200000085acb8b7bbb79c9c9fa4a6a0"
+        "867b8da5bb9f948569b199989c999a9696959394928f8c8d908f919391918f91"
+    )
+    assert (np.abs(row - list(bytes.fromhex(pinned))) <= 1).mean() > 0.9
 
 
 def test_workbook_has_three_sheets_without_headers(tmp_path: Path) -> None:
@@ -75,7 +114,7 @@ def test_workbook_has_three_sheets_without_headers(tmp_path: Path) -> None:
         assert emotion in {"negative", "positive", "surprise", "others"}
         assert kind in {MACRO, MICRO}
     assert sheet(tmp_path, "naming rule1") == [[15, "s15", 1]] * len(labels)
-    assert sheet(tmp_path, "naming rule2") == [[code, name] for code, _, name in CLIPS]
+    assert sheet(tmp_path, "naming rule2") == [[code, name] for code, _, name in CASME2_CLIPS]
 
 
 def test_bytes_depend_on_seed_subject_and_video_only(two: Path, tmp_path: Path) -> None:
@@ -117,7 +156,7 @@ def test_another_set_in_the_same_folder_is_refused(two: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("option", "value"),
+    "words",
     [
         ("--subjects", "0"),
         ("--subjects", "23"),
@@ -127,12 +166,17 @@ def test_another_set_in_the_same_folder_is_refused(two: Path, tmp_path: Path) ->
         ("--seed", "-1"),
         ("--jobs", "-1"),
         ("--layout", "samm"),
+        ("--subjects", "31", "--layout", "samm_lv"),
+        ("--videos", "8", "--layout", "samm_lv"),
+        ("--subjects", "99", "--layout", "casme3"),
+        ("--videos", "14", "--layout", "casme3"),
     ],
 )
 def test_bad_arguments_end_in_one_line(
-    option: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(tmp_path / "out"), option, value]) == 2
+    assert main([str(tmp_path / "out"), *words]) == 2
+    option, value = words[:2]
     message = capsys.readouterr().err
     assert message.startswith(f"error: {option} {value}") and message.count("\n") == 1
     assert not (tmp_path / "out").exists()
@@ -149,12 +193,14 @@ def test_a_full_disk_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not (tmp_path / FIRST).exists()
 
 
-def test_labels_follow_from_the_strengths() -> None:
+@pytest.mark.parametrize("layout", ["casme2", "samm_lv", "casme3"])
+def test_labels_follow_from_the_strengths(layout: str) -> None:
     seen = {MACRO: 0, MICRO: 0}
     for subject in range(6):
-        motion = task(subject, seconds=20.0).motion()
+        video = task(subject, seconds=20.0, layout=layout)
+        motion, pace = video.motion(), video.style.pace
         assert {event.kind for event in motion.expressions} == {MACRO, MICRO}
-        last = 1 - NEUTRAL_GAP
+        last = 1 - pace.gap
         for event in motion.expressions:
             seen[event.kind] += 1
             frames = np.arange(event.first, event.first + len(event.profile))
@@ -162,26 +208,50 @@ def test_labels_follow_from_the_strengths() -> None:
             assert (event.onset, event.offset) == (visible[0], visible[-1])
             assert event.apex == frames[event.profile.argmax()]
             assert (event.profile == event.profile.max()).sum() == 1
-            assert len(event.profile) <= LENGTHS[event.kind][1]
-            assert event.first - last > NEUTRAL_GAP and event.offset <= 600
+            assert len(event.profile) <= pace.lengths[event.kind][1]
+            assert event.first - last > pace.gap and event.offset <= video.frames
             last = event.first + len(event.profile) - 1
             strongest = motion.actions[event.apex - 1].max()
             assert strongest == pytest.approx(event.profile.max())
     assert min(seen.values()) >= 6
 
 
-def test_measured_motion_is_the_labelled_one() -> None:
+def test_time_runs_in_seconds() -> None:
+    """At 200 fps people are as quick as at 30: the same means, in seconds, of what they do."""
+    means = []
+    for layout in ("casme2", "samm_lv"):
+        facts = []
+        for subject in range(12):
+            video = task(subject, seconds=30.0, layout=layout)
+            motion, fps = video.motion(), video.style.pace.fps
+            moved = np.abs(np.diff(motion.head[:, :2], axis=0)).mean() * fps
+            facts.append(
+                [(motion.lids > 0).mean(), (motion.actions > 0).any(axis=1).mean(), moved]
+                + [
+                    np.mean([len(e.profile) / fps for e in motion.expressions if e.kind == kind])
+                    for kind in (MACRO, MICRO)
+                ]
+            )
+        means.append(np.mean(facts, axis=0))
+    np.testing.assert_allclose(means[1], means[0], rtol=0.25)
+    assert AT_200_FPS.gap == 100 and Pace(30, {}).gap == 15
+
+
+@pytest.mark.parametrize("layout", ["casme2", "samm_lv", "casme3"])
+def test_measured_motion_is_the_labelled_one(layout: str) -> None:
     """Farneback between the frame before onset and the apex sees the stated displacement."""
-    video = task(subject=1, seconds=20.0, seed=5)
+    video = task(subject=1, seconds=20.0, seed=5, layout=layout)
+    grey = "grey" in video.style.images
     face, motion = video.face(), video.motion()
     motion.head[:] = 0.0
     motion.lids[:] = 0
-    renderer = Renderer(face, motion, video.generator(NOISE))
+    renderer = Renderer(face, motion, video.generator(NOISE), grey=grey)
     region = face.region
     for event in motion.expressions:
         rest, apex = (
-            cv2.cvtColor(renderer.frame(number - 1), cv2.COLOR_BGR2GRAY)
+            image if grey else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
             for number in (max(1, event.onset - 1), event.apex)
+            for image in [draw(renderer, number - 1)]
         )
         start = np.zeros((*rest.shape, 2), np.float32)
         flow = cv2.calcOpticalFlowFarneback(rest, apex, start, 0.5, 4, 21, 5, 7, 1.5, 0)
