@@ -1,33 +1,98 @@
-"""Training-free spotting beside any system, on the same videos (NumPy only)."""
+"""Training-free spotting beside any system, on the same videos (NumPy only).
 
-from collections.abc import Sequence
+Each baseline reads streams of a shards folder, its own or the system's, and gives intervals of one
+video.  The published parameters are the defaults of `config.baselines`:
+
+    strain_sum   SOFTNet's control experiment, "without SOFTNet" (Liong et al. 2021, table 1)
+    mdmd         main directional maximal difference, baseline of MEGC 2020
+    lbp_chi2     chi-squared distances of local binary patterns, as in MESNet's comparison
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from spotjax import decode
+from spotjax import contrast, decode
+from spotjax.config import Config
 from spotjax.types import Dataset, Detection, Video
 
 STRAIN_P = 0.5
 
 
-def strain_sum(
-    dataset: Dataset, video: Video, types: Sequence[str], smoothing: str, interval: str
-) -> list[Detection]:
-    """SOFTNet's control experiment ("without SOFTNet"): the summed optical strain as the score.
+class Baseline(NamedTuple):
+    """One method."""
 
-    The strain of eyes and mouth at 128x128 px (stream `strain_<type>`), smoothed and decoded as
-    the network's score, with p = 0.5 (SOFTNet section 4.3, table 1).
+    spot: Callable[[Dataset, Video, Sequence[str], Config], list[Detection]]
+    """(data set with its streams, video, expression types, config) -> detections."""
+    streams: tuple[str, ...]
+    """Beginnings of the streams it reads, each followed by an expression type."""
+
+
+def strain_sum(
+    dataset: Dataset, video: Video, types: Sequence[str], config: Config
+) -> list[Detection]:
+    """The summed optical strain of eyes and mouth at 128x128 px as the score of a frame.
+
+    Stream `strain_<type>`, smoothed and decoded as SOFTNet's score, with p = 0.5 (SOFTNet section
+    4.3, table 1).
     """
     found: list[Detection] = []
     for type in types:
-        k = dataset.k[type]
-        score = dataset.streams[f"strain_{type}"][video.rows].astype(np.float32)
-        valid = dataset.streams[f"valid_{type}"][video.rows] > 0
+        score, valid = _streams(dataset, video, "strain", type)
         detections, _ = decode.spot(
-            score, valid, k, type, p=STRAIN_P, smoothing=smoothing, interval=interval
-        )
+            score, valid, dataset.k[type], type, p=STRAIN_P,
+            smoothing=config.system.smoothing, interval=config.system.interval,
+        )  # fmt: skip
         found += detections
     return found
+
+
+def mdmd(dataset: Dataset, video: Video, types: Sequence[str], config: Config) -> list[Detection]:
+    """Frames whose main directional maximal difference stands out, and their lengths."""
+    settings = config.baselines.mdmd
+    found: list[Detection] = []
+    for type in types:
+        feature, valid = _streams(dataset, video, "mdmd", type)
+        k = contrast.halved_mdmd(dataset.k[type], video.num_frames)
+        curve = contrast.contrast_mdmd(feature, valid, k, settings.directions == "matlab")
+        shortest, longest = contrast.limits(video.fps)[type]
+        found += contrast.spot(curve, settings.p, shortest, longest, type)[0]
+    return found
+
+
+def lbp_chi2(
+    dataset: Dataset, video: Video, types: Sequence[str], config: Config
+) -> list[Detection]:
+    """Frames whose texture differs from that before and after, and their lengths.
+
+    With `bin_frames` the intervals are MEGC 2019's bins, of any length.
+    """
+    settings = config.baselines.lbp_chi2
+    merge = None
+    if settings.bin_frames:
+        merge = contrast.Bins(settings.bin_frames, settings.bin_hits)
+    found: list[Detection] = []
+    for type in types:
+        feature, valid = _streams(dataset, video, "lbp_chi2", type)
+        k = contrast.halved_lbp(dataset.k[type], video.num_frames)
+        curve = contrast.contrast_lbp(feature, valid, k)
+        shortest, longest = (1, None) if merge else contrast.limits(video.fps)[type]
+        found += contrast.spot(curve, settings.p, shortest, longest, type, merge=merge)[0]
+    return found
+
+
+BASELINES: dict[str, Baseline] = {
+    "strain_sum": Baseline(strain_sum, ("strain_", "valid_")),
+    "mdmd": Baseline(mdmd, ("mdmd_", "valid_")),
+    "lbp_chi2": Baseline(lbp_chi2, ("lbp_chi2_", "valid_")),
+}
+
+
+def _streams(dataset: Dataset, video: Video, name: str, type: str) -> tuple[np.ndarray, np.ndarray]:
+    """Feature f32[T] and validity bool[T] of one video."""
+    feature = dataset.streams[f"{name}_{type}"][video.rows].astype(np.float32)
+    return feature, dataset.streams[f"valid_{type}"][video.rows] > 0
 
 
 def random_intervals(
