@@ -157,7 +157,7 @@ def find_face(finder: LandmarkBackend, frames: Frames) -> tuple[Face, np.ndarray
             break
     if face is None:
         raise UserError(
-            f"{frames.paths[0].parent}: no face found in {len(first)} frames looked at, of "
+            f"{frames.place}: no face found in {len(first)} frames looked at, of "
             f"{len(frames)}: check the images, or bring landmarks with "
             "--config.features.face.backend=csv"
         )
@@ -166,10 +166,10 @@ def find_face(finder: LandmarkBackend, frames: Frames) -> tuple[Face, np.ndarray
     return face, np.array(checks, np.uint8)[np.minimum(nearest, len(checks) - 1)]
 
 
-def crop(frame: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-    """The face u8[128, 128] at `box` of `frame` u8[H, W], bilinear."""
+def crop(frame: np.ndarray, box: tuple[int, int, int, int], size: int = CROP) -> np.ndarray:
+    """The face u8[size, size] at `box` of `frame` u8[H, W], bilinear."""
     left, top, right, bottom = box
-    return cv2.resize(frame[top:bottom, left:right], (CROP, CROP), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(frame[top:bottom, left:right], (size, size), interpolation=cv2.INTER_LINEAR)
 
 
 def landmarks_in_crop(face: Face) -> np.ndarray:

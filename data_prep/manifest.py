@@ -28,17 +28,20 @@ from .shard_file import Task
 EXTRACTION = "extraction.json"
 
 
-def identity_of(config: Config, dataset: RawDataset, spec: FeatureSpec) -> dict[str, Any]:
+def identity_of(
+    config: Config, dataset: RawDataset, spec: FeatureSpec, kind: str = ""
+) -> dict[str, Any]:
     """What all shards of a folder have in common, as extraction.json keeps it.
 
-    What concerns one video only (its frames, its labels) is compared shard by shard.
+    What concerns one video only (its frames, its labels) is compared shard by shard.  `kind` is
+    "" for the system's features, or a baseline.
     """
     return {
         "schema": schema.SCHEMA_VERSION,
-        "layout": config.data.layout,
+        "data": schema.read_settings(config),
         "k": spec.k,
-        "features": config_lib.to_dict(config)["features"],
-        "hash": schema.extraction_digest(config, spec.k),
+        "features": schema.feature_settings(config, kind),
+        "hash": schema.extraction_digest(config, spec.k, kind),
         "videos": config_lib.digest([video.id for video in dataset.videos]),
     }
 
@@ -114,7 +117,7 @@ def manifest_of(
     return {
         "schema": schema.SCHEMA_VERSION,
         "dataset": dataset.name,
-        "layout": config.data.layout,
+        "data": identity["data"],
         "types": list(EXPRESSION_TYPES),
         "emotions": list(tasks[0].emotions),
         "streams": {
@@ -129,7 +132,10 @@ def manifest_of(
         "versions": _versions(config),
         "quirks": list(dataset.quirks),
         "skipped": skipped,
-        "annotation_sha256": hashlib.sha256(dataset.annotation_file.read_bytes()).hexdigest(),
+        "annotation_sha256": {
+            file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in dataset.annotation_files
+        },
         "videos": videos,
     }
 
@@ -141,15 +147,16 @@ def facts_of(video: RawVideo) -> dict[str, Any]:
         "subject": video.subject,
         "name": video.name,
         "fps": video.fps,
-        "num_frames": len(video.frames),
+        "num_frames": video.num_frames,
         "intervals": [interval._asdict() | {"au": units} for interval, units in pairs],
     }
 
 
 def _k_source(wanted: dict[str, Any]) -> str:
     """Where every k comes from."""
+    default = "published seconds" if wanted["name"] in schema.BASELINE_FEATURES else "annotation"
     return ", ".join(
-        f"{kind}: {'annotation' if wanted[f'k_{kind}'] is None else 'config'}"
+        f"{kind}: {default if wanted[f'k_{kind}'] is None else 'config'}"
         for kind in EXPRESSION_TYPES
     )
 

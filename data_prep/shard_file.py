@@ -76,7 +76,7 @@ def _records(task: Task, extracted: Extracted) -> Iterator[bytes]:
     """Serialised chunks of at most 256 frames."""
     features = schema.features_dict(task.spec.streams)
     video, intervals = task.video, _interval_table(task)
-    for start in range(0, len(video.frames), schema.RECORD_FRAMES):
+    for start in range(0, video.num_frames, schema.RECORD_FRAMES):
         chunk = slice(start, start + schema.RECORD_FRAMES)
         yield features.serialize_example(
             {
@@ -85,7 +85,7 @@ def _records(task: Task, extracted: Extracted) -> Iterator[bytes]:
                 "video": video.name,
                 "fps": np.float32(video.fps),
                 "start": start,
-                "num_frames": len(video.frames),
+                "num_frames": video.num_frames,
                 "frame_ids": video.frame_ids[chunk],
                 "face": extracted.face[chunk],
                 "crop": np.array(extracted.crop, np.int32),

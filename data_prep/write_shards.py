@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from spotjax import config as config_lib
@@ -19,7 +18,7 @@ from spotjax.data import schema
 from spotjax.errors import UserError, one_line, require_free_space
 from spotjax.files import LEFTOVER, locked, write_json
 
-from . import features, readers, workers
+from . import kinds, readers, workers
 from .manifest import (
     EXTRACTION,
     facts_of,
@@ -29,26 +28,40 @@ from .manifest import (
     refuse_other,
     write_metadata,
 )
-from .readers import RawDataset
+from .readers import SYNTHETIC_MARK, RawDataset
 from .shard_file import Task, describe, write_shard
-from .synthetic import PARAMETERS_FILE, WORKBOOK, generate
+from .synthetic import generate
+from .synthetic_layouts import LAYOUTS
 from .workers import Report
 
 
 def prepare(config: Config) -> Path:
-    """Make the shards of `config`, or as many as are missing; returns their folder.
+    """Make the shards of `config`, or as many as are missing; returns the system's folder.
 
-    Raises UserError in one line for bad input.  A bad video stops nothing: the others are
-    computed first, then the error names it (or, with `data.skip_bad_videos`, the manifest does).
+    Baselines with features of their own get a folder each beside it.  Raises UserError in one line
+    for bad input.  A bad video stops nothing: the others are computed first, then the error names
+    it (or, with `data.skip_bad_videos`, the manifest does).
     """
-    folder = schema.shards_folder(config)
     root = schema.data_root(config)
-    if not root.exists() and _matches(folder, config) and _complete(folder, config):
-        return folder  # the data set is not needed any more
+    folders = {kind: schema.shards_folder(config, kind) for kind in schema.kinds(config)}
+    if not root.exists() and all(
+        _matches(folder, config, kind) and _complete(folder, config)
+        for kind, folder in folders.items()
+    ):
+        return folders[""]  # the data set is not needed any more
     _render_synthetic(config)
-    dataset = readers.read(config.data.layout, root)
-    spec = features.build(config.features, dataset)
-    identity = identity_of(config, dataset, spec)
+    dataset = readers.read(config.data, root)
+    for kind, folder in folders.items():
+        _prepare(config, dataset, kind, folder)
+    for quirk in dataset.quirks:
+        print(f"note: {quirk}", file=sys.stderr)
+    return folders[""]
+
+
+def _prepare(config: Config, dataset: RawDataset, kind: str, folder: Path) -> None:
+    """Make the shards of one feature kind (`kinds.build`) in `folder`."""
+    spec = kinds.build(config, dataset, kind)
+    identity = identity_of(config, dataset, spec, kind)
     refuse_other(folder, identity)
     emotions = tuple(
         sorted({i.emotion for video in dataset.videos for i in video.intervals if i.emotion})
@@ -61,29 +74,29 @@ def prepare(config: Config) -> Path:
         for index, video in enumerate(dataset.videos)
     ]  # fmt: skip
     if _complete(folder, config, dataset):
-        return folder
+        return
     if not config.data.skip_bad_videos:
         for video in dataset.videos:
-            if not video.frames:
+            if not video.num_frames:
                 raise UserError(video.problem)
     spec.check()
     with locked(folder, "wait for it, or choose another --config.data.shards"):
         refuse_other(folder, identity)  # again: now nobody else can have begun it since
         write_json(folder / EXTRACTION, identity)
         (folder / schema.MANIFEST).unlink(missing_ok=True)
-        described, problems = _make_shards(config, folder, tasks)
+        described, problems = _make_shards(config, folder, tasks, kind or "features")
         if problems and not config.data.skip_bad_videos:
             raise UserError(_bad_videos(problems))
         if not described:
-            raise UserError(f"{root}: no video can be used; the first: {_bad_videos(problems)}")
+            raise UserError(
+                f"{schema.data_root(config)}: no video can be used; the first: "
+                f"{_bad_videos(problems)}"
+            )
         write_metadata(folder, dataset.name, tasks, described)
         manifest = manifest_of(config, dataset, identity, tasks, described, problems)
         write_json(folder / schema.MANIFEST, manifest)
-    for quirk in dataset.quirks:
-        print(f"note: {quirk}", file=sys.stderr)
-    k = ", ".join(f"{kind} {frames}" for kind, frames in spec.k.items())
+    k = ", ".join(f"{name} {frames}" for name, frames in spec.k.items())
     print(f"{folder}: {len(described)} videos complete, {len(problems)} left out; k: {k} frames")
-    return folder
 
 
 def _render_synthetic(config: Config) -> None:
@@ -91,11 +104,17 @@ def _render_synthetic(config: Config) -> None:
     wanted = config.data.synthetic
     if config.data.root or wanted is None:
         return
+    if config.data.layout not in LAYOUTS:
+        raise UserError(
+            "--config.data.root is not given: set it to the folder of your videos (only "
+            f"{', '.join(LAYOUTS)} can be rendered)"
+        )
     root = Path(wanted.root)
-    parameters = read_json(root / PARAMETERS_FILE) or {}
+    parameters = read_json(root / SYNTHETIC_MARK) or {}
     numbers = config_lib.to_dict(config)["data"]["synthetic"] | {"root": None}
+    numbers["layout"] = config.data.layout
     same = all(parameters.get(key) == value for key, value in numbers.items())
-    if same and (root / WORKBOOK).exists():
+    if same and all((root / name).exists() for name in LAYOUTS[config.data.layout].workbooks):
         return
     generate(
         root,
@@ -108,13 +127,13 @@ def _render_synthetic(config: Config) -> None:
     )
 
 
-def _matches(folder: Path, config: Config) -> bool:
+def _matches(folder: Path, config: Config, kind: str) -> bool:
     """Whether `folder` is complete for this configuration, as far as it can tell by itself."""
     manifest = read_json(folder / schema.MANIFEST)
     return (
         manifest is not None
-        and manifest.get("features") == config_lib.to_dict(config)["features"]
-        and manifest.get("layout") == config.data.layout
+        and manifest.get("features") == schema.feature_settings(config, kind)
+        and manifest.get("data") == schema.read_settings(config)
     )
 
 
@@ -138,7 +157,7 @@ def _complete(folder: Path, config: Config, dataset: RawDataset | None = None) -
 
 
 def _make_shards(
-    config: Config, folder: Path, tasks: list[Task]
+    config: Config, folder: Path, tasks: list[Task], label: str
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Extract what is missing; returns the descriptions and the problems, by video id."""
     for path in folder.iterdir():
@@ -162,18 +181,22 @@ def _make_shards(
             described[task.video.id] = found
         else:
             missing.append(task)
-    frames = sum(len(task.video.frames) for task in missing)
+    frames = sum(task.video.num_frames for task in missing)
     if missing:
-        row = sum(
-            int(np.prod(stream.shape)) * np.dtype(stream.dtype).itemsize
-            for stream in missing[0].spec.streams.values()
-        )
-        require_free_space(folder, frames * (row + 16), f"the features of {frames} frames")
+        needed = frames * missing[0].spec.bytes_per_frame
+        require_free_space(folder, needed, f"the features of {frames} frames")
         if described:
             print(f"{len(described)} videos are there already", file=sys.stderr)
         # The longest first: the last process to finish then has the least left to do.
-        missing.sort(key=lambda task: -len(task.video.frames))
-        workers.run(make_shard, missing, jobs=config.data.jobs, frames=frames, finished=finished)
+        missing.sort(key=lambda task: -task.video.num_frames)
+        workers.run(
+            make_shard,
+            missing,
+            jobs=config.data.jobs,
+            frames=frames,
+            finished=finished,
+            label=label,
+        )
     order = [task.video.id for task in tasks]
     return (
         {name: described[name] for name in order if name in described},

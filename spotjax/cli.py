@@ -1,7 +1,8 @@
 """Loading a config file and overriding its keys on the command line.
 
-`--config FILE[:ARGUMENT]` names a Python file with `get_config()` (or `get_config(argument)`);
-`--config.a.b=value` overrides one key.  Values are Python literals; a word is a string.
+`--config FILE[:ARGUMENT]` names a Python file with `get_config()` (or `get_config(argument)`), or
+the config.json of a run directory, which repeats that run; `--config.a.b=value` overrides one key.
+Values are Python literals; a word is a string.
 """
 
 import argparse
@@ -60,7 +61,7 @@ def parse(
 
 
 def load_config(path: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
-    """Run the config file `path` and apply `key=value` overrides.
+    """Run the config file `path`, or read a run's config.json, and apply `key=value` overrides.
 
     Raises UserError naming the file or the key and, for an unknown key, the nearest known one.
     """
@@ -70,6 +71,8 @@ def load_config(path: str, overrides: list[str] | tuple[str, ...] = ()) -> Confi
         near = difflib.get_close_matches(file, known, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else "see the folder configs/"
         raise UserError(f"--config {file}: no such file; {hint}")
+    if file.endswith(".json"):
+        return override(_from_run(Path(file)), overrides)
     namespace: dict[str, Any] = {"__name__": "spotjax_config", "__file__": file}
     try:
         exec(compile(Path(file).read_text(), file, "exec"), namespace)
@@ -83,6 +86,18 @@ def load_config(path: str, overrides: list[str] | tuple[str, ...] = ()) -> Confi
     if not isinstance(result, Config):
         raise UserError(f"{file}: get_config() returned {type(result).__name__}, not a Config")
     return override(result, overrides)
+
+
+def _from_run(path: Path) -> Config:
+    """The config of a run directory's config.json.  Raises UserError if it is none."""
+    try:
+        return config_lib.from_dict(json.loads(path.read_text())["config"])
+    except pydantic.ValidationError as error:
+        raise UserError(f"{path}: {_explain(error)}") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{path}: is no run's config: name a config file FILE.py or RUN/config.json"
+        ) from None
 
 
 def override(config: Config, overrides: list[str] | tuple[str, ...]) -> Config:

@@ -24,14 +24,19 @@ def one_line(error: BaseException) -> str:
 def command(main: Callable[[list[str]], int]) -> Callable[..., int]:
     """Wrap a command's `main(argv)`: bad input ends in one line on stderr and exit status 2.
 
-    Ctrl-C ends with 130; everything written so far stays.  Programming errors keep their
-    traceback: they are ours, not the user's.
+    Ctrl-C ends with 130, a closed pipe with 141; what was written so far stays.  Programming
+    errors keep their traceback: they are ours, not the user's.
     """
 
     @functools.wraps(main)
     def run(argv: list[str] | None = None) -> int:
         try:
-            return main(sys.argv[1:] if argv is None else argv)
+            status = main(sys.argv[1:] if argv is None else argv)
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError:  # the reader, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
         except (UserError, OSError) as error:
             print(f"error: {one_line(error)}", file=sys.stderr)
             return 2

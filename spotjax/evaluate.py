@@ -8,7 +8,6 @@ import io
 import logging
 import sys
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +15,22 @@ import numpy as np
 from tqdm import tqdm
 
 from spotjax import (
-    baselines,
     checkpoints,
     evaluation,
     files,
     folds,
+    protocol,
     report,
     rundir,
     scoring,
     training,
 )
+from spotjax.baselines import BASELINES
 from spotjax.cli import override, parse, parser
-from spotjax.config import EXPRESSION_TYPES, Config, to_dict
+from spotjax.config import EXPRESSION_TYPES, Config
 from spotjax.data import plans, schema, shards
 from spotjax.errors import UserError, command
-from spotjax.metrics import RULES
+from spotjax.matching import RULES
 from spotjax.systems import build
 from spotjax.tracks import Spotted, Track, Truth, VideoReport
 from spotjax.types import Dataset, Detection, System, Video
@@ -61,9 +61,15 @@ def score_run(workdir: Path, config: Config, dataset: Dataset, system: System) -
     return curves
 
 
-def evaluate_run(workdir: Path, config: Config, dataset: Dataset, command_line: str) -> Any:
-    """Score, decode, count and write all results; returns the content of metrics.json."""
+def evaluate_run(
+    workdir: Path, config: Config, dataset: Dataset, folder: Path, command_line: str
+) -> Any:
+    """Score, decode, count and write all results; returns the content of metrics.json.
+
+    `folder` holds the shards of `dataset`; those of the baselines lie beside it.
+    """
     system = build(config.system, dict(dataset.k))
+    sources = baseline_sets(workdir, config, dataset, folder)
     curves = score_run(workdir, config, dataset, system)
     subjects = plans.chosen_subjects(dataset, config.train.folds)
     videos = [video for video in dataset.videos if video.subject in subjects]
@@ -74,14 +80,17 @@ def evaluate_run(workdir: Path, config: Config, dataset: Dataset, command_line: 
         found[video.id], drawn[video.id] = decode_video(system, dataset, video, curves)
     per_subject = evaluation.by_subject(videos, found, options)
     metrics = {
-        "protocol": protocol(config, dataset, videos, command_line),
+        "protocol": protocol.describe(config, dataset, videos, command_line),
         "results": evaluation.table(videos, found, options),
-        "control": evaluation.table(videos, control(config, dataset, videos), options),
+        "baselines": {
+            name: evaluation.table(videos, spot_baseline(name, source, config, videos), options)
+            for name, source in sources.items()
+        },
         "chance": evaluation.chance(videos, found, options, config.train.seed),
         "bootstrap": evaluation.bootstrap(per_subject, options.bootstrap, config.train.seed),
-        "variants": variants(config, system, dataset, videos, curves),
+        "variants": variants(config, system, dataset, videos, curves, sources),
         "subjects": evaluation.as_json(per_subject),
-        "warnings": warnings_for(config, dataset, found),
+        "warnings": protocol.warnings(config, dataset, found),
     }
     files.write_json(workdir / "metrics.json", metrics)
     files.write_text(workdir / "intervals.csv", intervals_csv(videos, found))
@@ -102,92 +111,85 @@ def decode_video(
     return system.decode(scores, valid, **overrides)
 
 
-def control(
-    config: Config, dataset: Dataset, videos: Sequence[Video], interval: str | None = None
+def baseline_sets(
+    workdir: Path, config: Config, dataset: Dataset, folder: Path
+) -> dict[str, Dataset]:
+    """The data set that each baseline of the config reads: the system's or its own shards.
+
+    Raises UserError if features are missing, or were made of other videos or labels.
+    """
+    sets: dict[str, Dataset] = {}
+    for name in config.baselines.names:
+        source, place = dataset, folder
+        if name in schema.BASELINE_FEATURES:
+            place = schema.shards_folder(config, name)
+            if not place.is_absolute() and not place.exists():
+                place = folder.parent / place.name
+            if not shards.complete(place):
+                raise UserError(
+                    f"{place}: the features of the baseline {name} are not there: make them with "
+                    f"python -m data_prep --config {workdir / 'config.json'} "
+                    f"--config.baselines.names={name}, or leave it out of baselines.names"
+                )
+            source = shards.load(place, config, name)
+        wanted = [f"{s}{type}" for s in BASELINES[name].streams for type in config.system.types]
+        if missing := [stream for stream in wanted if stream not in source.streams]:
+            raise UserError(
+                f"{place}: has no stream {missing[0]}, which the baseline {name} reads: leave it "
+                "out of --config.baselines.names"
+            )
+        if _labels(source) != _labels(dataset):
+            raise UserError(
+                f"{place}: was made of other videos or labels than {folder}: delete it and run "
+                "data_prep again"
+            )
+        sets[name] = source
+    return sets
+
+
+def _labels(dataset: Dataset) -> list[Any]:
+    return [(video.id, video.num_frames, video.intervals) for video in dataset.videos]
+
+
+def spot_baseline(
+    name: str, source: Dataset, config: Config, videos: Sequence[Video]
 ) -> dict[str, list[Detection]]:
-    """The training-free control's detections, decoded as the system's."""
-    where = interval or config.system.interval
-    return {
-        video.id: baselines.strain_sum(
-            dataset, video, config.system.types, config.system.smoothing, where
-        )
-        for video in videos
-    }
+    """A training-free method's detections by video id."""
+    spot = BASELINES[name].spot
+    return {video.id: spot(source, video, config.system.types, config) for video in videos}
 
 
 def variants(
-    config: Config, system: System, dataset: Dataset, videos: Sequence[Video], curves: Curves
+    config: Config,
+    system: System,
+    dataset: Dataset,
+    videos: Sequence[Video],
+    curves: Curves,
+    sources: dict[str, Dataset],
 ) -> list[dict[str, Any]]:
     """The same scores under each matching rule and each placement of the interval."""
     rows = []
-    for interval, rule in product(("published", "centred"), RULES):
+    for interval in ("published", "centred"):
         found = {
             v.id: decode_video(system, dataset, v, curves, interval=interval)[0] for v in videos
         }
-        free = control(config, dataset, videos, interval)
-        chosen = (config.system.interval, config.evaluation.rule)
-        rows.append(
-            {
-                "rule": rule,
-                "interval": interval,
-                "headline": (interval, rule) == chosen,
-                "results": evaluation.table(videos, found, config.evaluation, rule),
-                "control": evaluation.table(videos, free, config.evaluation, rule),
-            }
-        )
+        moved = override(config, [f"system.interval={interval}"])
+        free = {n: spot_baseline(n, source, moved, videos) for n, source in sources.items()}
+        for rule in RULES:
+            chosen = (config.system.interval, config.evaluation.rule)
+            rows.append(
+                {
+                    "rule": rule,
+                    "interval": interval,
+                    "headline": (interval, rule) == chosen,
+                    "results": evaluation.counts(videos, found, config.evaluation, rule),
+                    "baselines": {
+                        name: evaluation.counts(videos, detections, config.evaluation, rule)
+                        for name, detections in free.items()
+                    },
+                }
+            )
     return rows
-
-
-def protocol(
-    config: Config, dataset: Dataset, videos: Sequence[Video], command_line: str
-) -> dict[str, Any]:
-    """What was done, in the words that every table repeats."""
-    subjects = plans.chosen_subjects(dataset, config.train.folds)
-    return {
-        "name": config.name,
-        "system": config.system.name,
-        "data_set": dataset.name,
-        "held_out": "one subject at a time; its labels are never seen by its fold",
-        "subjects": len(subjects),
-        "videos": config.evaluation.videos,
-        "num_videos": len(videos),
-        "annotations": {
-            type: sum(i.type == type for v in videos for i in v.intervals)
-            for type in EXPRESSION_TYPES
-        },
-        "epoch_choice": "last",
-        "rule": config.evaluation.rule,
-        "iou": config.evaluation.iou,
-        "interval": config.system.interval,
-        "p": config.system.p,
-        "k": dict(dataset.k),
-        "k_source": dataset.manifest["k_source"],
-        "flow": config.features.flow.method,
-        "epochs": config.train.epochs,
-        "seed": config.train.seed,
-        "skipped_videos": len(dataset.manifest["skipped"]),
-        "data_hash": dataset.manifest["hash"],
-        "versions": rundir.versions() | dataset.manifest["versions"],
-        "command": command_line,
-        "config": to_dict(config),
-    }
-
-
-def warnings_for(config: Config, dataset: Dataset, found: dict[str, list[Detection]]) -> list[str]:
-    """What a reader of the numbers must know, in sentences."""
-    notes = [f"{quirk}" for quirk in dataset.manifest["quirks"]]
-    notes += [
-        f"left out: {item['video']}: {item['reason']}" for item in dataset.manifest["skipped"]
-    ]
-    if config.train.folds:
-        notes.append(f"only the folds {', '.join(config.train.folds)} were trained and scored")
-    for type in config.system.types:
-        if not any(d.type == type for detections in found.values() for d in detections):
-            notes.append(f"no {type}-expression was spotted in any video")
-    without = int(sum((dataset.streams["face"][v.rows] == 0).sum() for v in dataset.videos))
-    if without:
-        notes.append(f"{without} frames have no face; they are not scored")
-    return notes
 
 
 def intervals_csv(videos: Sequence[Video], found: dict[str, list[Detection]]) -> str:
@@ -264,7 +266,7 @@ def main(argv: list[str]) -> int:
                 "train again with spotjax.train in another --workdir"
             )
         line = " ".join(["python -m spotjax.evaluate", *argv])
-        metrics = evaluate_run(workdir, config, dataset, line)
+        metrics = evaluate_run(workdir, config, dataset, folder, line)
     print_results(workdir, metrics)
     return 0
 
@@ -279,9 +281,10 @@ def print_results(workdir: Path, metrics: Any) -> None:
     )
     print(f"{'':<20}{'F1':>7}{'prec.':>8}{'recall':>8}{'AP':>8}{'TP':>8}{'FP':>8}{'FN':>8}")
     for type in (*EXPRESSION_TYPES, "overall"):
-        for name in ("results", "control", "chance"):
-            row = metrics[name][type]
-            label = f"{type} {about['system'] if name == 'results' else name}"
+        rows = {about["system"]: metrics["results"], **metrics["baselines"]}
+        for name, results in (rows | {"chance": metrics["chance"]}).items():
+            row = results[type]
+            label = f"{type} {name}"
             digits = 1 if name == "chance" else 0
             print(
                 f"{label:<20}{row['f1']:>7.4f}{row['precision']:>8.4f}{row['recall']:>8.4f}"

@@ -42,19 +42,32 @@ def results_of(
     return found
 
 
-def table(
+def counts(
     videos: Sequence[Video], detections: Detections, options: Evaluate, rule: str | None = None
 ) -> Table:
-    """The result table of these detections under `rule` (default: the config's)."""
-    rows: Table = {}
-    total = Counts()
+    """Counts and ratios under `rule` (default: the config's), without AP."""
+    found: dict[str, Counts] = {
+        type: metrics.count(
+            results_of(videos, detections, type, options.videos).values(),
+            rule or options.rule,
+            options.iou,
+        )
+        for type in EXPRESSION_TYPES
+    }
+    found["overall"] = sum(found.values(), Counts())
+    return {type: value.as_dict() for type, value in found.items()}
+
+
+def table(videos: Sequence[Video], detections: Detections, options: Evaluate) -> Table:
+    """The result table of these detections under the config's rule, with AP.
+
+    AP always matches one to one; that of overall is the mean of both types.
+    """
+    rows = counts(videos, detections, options)
     for type in EXPRESSION_TYPES:
         found = list(results_of(videos, detections, type, options.videos).values())
-        counts = metrics.count(found, rule or options.rule, options.iou)
-        total += counts
-        rows[type] = {**counts.as_dict(), "ap": metrics.average_precision(found)}
-    mean_ap = float(np.mean([rows[type]["ap"] for type in EXPRESSION_TYPES]))
-    rows["overall"] = {**total.as_dict(), "ap": mean_ap}
+        rows[type]["ap"] = metrics.average_precision(found)
+    rows["overall"]["ap"] = float(np.mean([rows[type]["ap"] for type in EXPRESSION_TYPES]))
     return rows
 
 
@@ -65,7 +78,7 @@ def by_subject(
     subjects: dict[str, dict[str, Counts]] = {}
     for subject in dict.fromkeys(video.subject for video in videos):
         mine = [video for video in videos if video.subject == subject]
-        counts: dict[str, Counts] = {
+        found: dict[str, Counts] = {
             type: metrics.count(
                 results_of(mine, detections, type, options.videos).values(),
                 options.rule,
@@ -73,7 +86,7 @@ def by_subject(
             )
             for type in EXPRESSION_TYPES
         }
-        subjects[subject] = {**counts, "overall": sum(counts.values(), Counts())}
+        subjects[subject] = {**found, "overall": sum(found.values(), Counts())}
     return subjects
 
 
@@ -129,7 +142,7 @@ def matches(
 ) -> dict[tuple[str, str], np.ndarray]:
     """Index of the truth that each detection takes, -1 for none: i64[n] by (video id, type)."""
     return {
-        (video_id, type): metrics.RULES[options.rule](result, options.iou)
+        (video_id, type): metrics.matched(result, options.rule, options.iou)
         for type in EXPRESSION_TYPES
         for video_id, result in results_of(videos, detections, type).items()
     }

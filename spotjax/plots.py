@@ -35,6 +35,7 @@ CSS = """
 .chart .missed { fill: var(--paper); stroke: var(--ok); stroke-width: 1.5; }
 .chart .apex { stroke: var(--paper); stroke-width: 1.2; } .chart .apex.open { stroke: var(--ok); }
 .chart .s0 { fill: var(--ok); } .chart .s1 { fill: var(--grey); } .chart .s2 { fill: var(--pale); }
+.chart .s3 { fill: var(--dim); } .chart .s4 { fill: var(--gone-line); }
 .chart .whisker { stroke: currentColor; stroke-width: 1.3; fill: none; }
 .chart .fold { fill: none; stroke: var(--grey); stroke-width: 1; opacity: .55; }
 .chart .mean { fill: none; stroke: var(--ok); stroke-width: 2.6; stroke-linejoin: round; }

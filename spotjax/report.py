@@ -18,6 +18,7 @@ from spotjax.report_page import MEANINGS, PAGE, STYLE
 from spotjax.tracks import VideoReport
 
 TYPES = ("macro", "micro", "overall")
+BASELINE_NAMES = {"strain_sum": "strain sum", "mdmd": "MDMD", "lbp_chi2": "LBP-χ²"}
 
 
 def render(
@@ -29,11 +30,8 @@ def render(
     """The page as a string.  `training` has `{problem, epoch (from 1), loss {subject: mean}}`."""
     protocol = metrics.get("protocol", {})
     system = _SYSTEMS.get(protocol.get("system", ""), str(protocol.get("system", "network")))
-    methods = {
-        label: metrics[key]
-        for label, key in ((system, "results"), ("training-free", "control"), ("chance", "chance"))
-        if metrics.get(key)
-    }
+    compared = _compared(metrics)
+    methods = ({system: metrics["results"]} if metrics.get("results") else {}) | compared
     types = [type for type in TYPES if any(type in rows for rows in methods.values())]
     bootstrap = {type: _interval(metrics, type) for type in types}
     bars = plots.bars_with_intervals(
@@ -63,9 +61,18 @@ def render(
         protocol=[_explain(key, value) for key, value in protocol.items() if not _deep(value)],
         configs={key: json.dumps(v, indent=2) for key, v in protocol.items() if _deep(v)},
         variants=metrics.get("variants", []),
+        beside=next(iter(metrics.get("baselines", {})), ""),
+        baseline_names=BASELINE_NAMES,
         losses={name: Markup(chart) for name, chart in _losses(training).items()},
         subjects=shown,
     )
+
+
+def _compared(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables beside the system's: training-free methods and chance, by the names printed."""
+    baselines = metrics.get("baselines", {})
+    chance = {"chance": metrics["chance"]} if metrics.get("chance") else {}
+    return {BASELINE_NAMES[name]: rows for name, rows in baselines.items()} | chance
 
 
 class _Figure(NamedTuple):
@@ -111,8 +118,8 @@ def _reading(metrics: Mapping[str, Any], types: Sequence[str], system: str) -> l
                 f"moved F1 by {gain:+.3f}."
             )
         pair = _interval(metrics, type)
-        for name, key in (("the training-free control", "control"), ("chance", "chance")):
-            if pair is not None and _get(metrics.get(key, {}), type, "f1") >= pair[0]:
+        for name, rows in _compared(metrics).items():
+            if pair is not None and _get(rows, type, "f1") >= pair[0]:
                 unsure.append(f"{type} ({name})")
     if unsure:
         sentences.append(

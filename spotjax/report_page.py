@@ -1,14 +1,13 @@
 """The words, the style and the HTML of the report page: text only, used by `spotjax.report`."""
 
+from spotjax.matching import RULES
+
 MEANINGS: dict[str, str | dict[str, str]] = {
     "videos": {
         "all": "also videos without an annotation: spotting anything there is a false positive",
         "annotated_only": "only videos that contain the type: easier than all videos",
     },
-    "rule": {
-        "one_to_one": "by falling score each interval takes its best free annotation",
-        "softnet": "each interval looks only at its best annotation, as in SOFTNet's release",
-    },
+    "rule": {name: rule.text for name, rule in RULES.items()},
     "interval": {
         "published": "peak ± k on the first frames of the pairs",
         "centred": "peak ± k moved by k/2 to the centre of the pairs",
@@ -116,8 +115,9 @@ moves the value a lot: read the interval, not the third digit. What is spotted i
 where a human coder should look; it is no diagnosis and says nothing about what a person feels.</p>
 {% for sentence in reading %}<p class="small">{{ sentence }}</p>
 {% endfor %}
-<p class="small dim">training-free: optical strain without any network, decoded the same way.
-chance: as many intervals of the same lengths at random places (mean counts).</p>
+<p class="small dim">strain sum: optical strain without any network, decoded the same way (SOFTNet's
+control). MDMD, LBP-χ²: published training-free methods with their published parameters. chance:
+as many intervals of the same lengths at random places (mean counts).</p>
 {% if warnings %}<div class="warn"><b>Warnings</b><ul>
 {% for warning in warnings %}<li>{{ warning }}</li>
 {% endfor %}
@@ -134,20 +134,25 @@ chance: as many intervals of the same lengths at random places (mean counts).</p
 {% endfor %}
 {% if variants %}
 <h2 id="variants">Variants</h2>
-<p>The same scores under each matching rule and each placement of the interval. The marked row is
-the result above; the others show how much of it depends on these two choices.</p>
+<p>The same scores under each matching rule of the field and each placement of the interval. The
+marked row is the result above; the others show how much of it depends on these two choices. Under
+sfamnet and megc2020 a count may be negative: an interval or an annotation may count twice.</p>
 <div class="wide"><table>
 <thead><tr><th class="text" rowspan="2">matching rule</th><th class="text" rowspan="2">interval</th>
-{% for type in types %}<th class="over" colspan="3">{{ type }}</th>{% endfor %}
+{% for type in types %}<th class="over" colspan="{{ 3 if beside else 2 }}">{{ type }}</th>
+{% endfor %}
 <th rowspan="2"></th></tr>
-<tr>{% for type in types %}<th>F1</th><th>AP</th><th>training-free F1</th>{% endfor %}</tr></thead>
+<tr>{% for type in types %}<th>F1</th><th>TP / FP / FN</th>
+{% if beside %}<th>{{ baseline_names[beside] }} F1</th>{% endif %}{% endfor %}</tr></thead>
 <tbody>
 {% for row in variants %}
 <tr{% if row.headline %} class="mark main"{% endif %}>
 <td class="text">{{ row.rule }}</td><td class="text">{{ row.interval }}</td>
 {% for type in types %}
-<td>{{ row.results.get(type, {}).f1|ratio }}</td><td>{{ row.results.get(type, {}).ap|ratio }}</td>
-<td class="dim">{{ row.get("control", {}).get(type, {}).f1|ratio }}</td>
+{% set mine = row.results.get(type, {}) %}
+<td>{{ mine.f1|ratio }}</td>
+<td>{{ mine.tp|count }} / {{ mine.fp|count }} / {{ mine.fn|count }}</td>
+{% if beside %}<td class="dim">{{ row.baselines[beside].get(type, {}).f1|ratio }}</td>{% endif %}
 {% endfor %}
 <td class="text">{% if row.headline %}◀ headline{% endif %}</td></tr>
 {% endfor %}

@@ -20,6 +20,7 @@ from spotjax.errors import UserError
 from spotjax.files import flat, write_json, write_text
 
 FREE_KEYS = (
+    "baselines",
     "data",
     "evaluate",
     "evaluation",

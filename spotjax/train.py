@@ -59,7 +59,10 @@ def main(argv: list[str]) -> int:
         train_run(workdir, config, dataset, system, members)
         if config.evaluate:
             line = " ".join(["python -m spotjax.train", *argv])
-            evaluate.print_results(workdir, evaluate.evaluate_run(workdir, config, dataset, line))
+            results = evaluate.evaluate_run(
+                workdir, config, dataset, schema.shards_folder(config), line
+            )
+            evaluate.print_results(workdir, results)
     return 0
 
 
@@ -77,7 +80,7 @@ def set_up_jax(devices: int) -> None:
 
 def make_shards(config: Config, config_file: str, overrides: list[str]) -> int:
     """Run data_prep in its own process if a shard or the manifest is missing; its exit status."""
-    if shards.complete(schema.shards_folder(config)):
+    if all(shards.complete(schema.shards_folder(config, kind)) for kind in schema.kinds(config)):
         return 0
     words = [f"--config.{override}" for override in overrides]
     command_line = [sys.executable, "-m", "spotjax.data_prep", "--config", config_file, *words]

@@ -1,5 +1,6 @@
 """Each config loads, says what it is, and builds; overrides are typed and checked."""
 
+import json
 from pathlib import Path
 
 import jax
@@ -23,6 +24,28 @@ def test_every_config_loads_documents_itself_and_builds(file):
     system = build(loaded.system, {"macro": 18, "micro": 6})
     assert sum(x.size for x in jax.tree.leaves(system.init(jax.random.key(0)))) == 314_817
     assert config.from_dict(config.to_dict(loaded)) == loaded
+
+
+def test_the_rules_are_those_of_the_table():
+    from typing import get_args
+
+    from spotjax.matching import RULES
+
+    assert get_args(config.Rule) == tuple(RULES)
+
+
+def test_a_runs_config_is_a_config_file(tmp_path):
+    file = tmp_path / "config.json"
+    demo = cli.load_config(DEMO)
+    file.write_text(json.dumps({"config": config.to_dict(demo)}))
+    assert cli.load_config(str(file)) == demo
+    assert cli.load_config(str(file), ["train.epochs=7"]).train.epochs == 7
+    file.write_text(json.dumps({"config": config.to_dict(demo) | {"nmae": 1}}))
+    with pytest.raises(UserError, match=r"config\.json: nmae: unknown key; did you mean"):
+        cli.load_config(str(file))
+    file.write_text("[1]")
+    with pytest.raises(UserError, match=r"config\.json: is no run's config: name a config file"):
+        cli.load_config(str(file))
 
 
 def test_presets():

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from spotjax import folds as folds_lib
 from spotjax.cli import load_config
 from spotjax.config import Evaluate
 from spotjax.data import plans, schema, shards
-from spotjax.evaluate import control, decode_video
+from spotjax.evaluate import decode_video, spot_baseline
+from spotjax.matching import RULES
 from spotjax.scoring import score_problem
 from spotjax.systems import build
 
@@ -93,9 +95,10 @@ def finished(rendered, tmp_path_factory):
 def test_a_run_writes_everything_it_promises(finished, rendered):
     workdir, done = finished
     metrics = json.loads((workdir / "metrics.json").read_text())
-    for table in ("results", "control", "chance"):
+    assert list(metrics["baselines"]) == ["strain_sum"]
+    for table in (metrics["results"], metrics["baselines"]["strain_sum"], metrics["chance"]):
         for type in TYPES:
-            row = metrics[table][type]
+            row = table[type]
             assert set(row) == {"tp", "fp", "fn", "precision", "recall", "f1", "ap"}
     for type in TYPES:
         row = metrics["results"][type]
@@ -105,7 +108,9 @@ def test_a_run_writes_everything_it_promises(finished, rendered):
         low, high = metrics["bootstrap"][type]
         assert 0 <= low <= high <= 1
     headline = [v for v in metrics["variants"] if v["headline"]]
-    assert len(metrics["variants"]) == 4 and headline[0]["results"] == metrics["results"]
+    assert len(metrics["variants"]) == 2 * len(RULES)
+    for type, row in headline[0]["results"].items():
+        assert row == {name: metrics["results"][type][name] for name in row}
     assert metrics["protocol"]["epoch_choice"] == "last"
     assert metrics["protocol"]["num_videos"] == 6 and metrics["protocol"]["command"] in (
         " ".join(["python -m spotjax.train", *train_words(rendered, workdir)])
@@ -114,6 +119,7 @@ def test_a_run_writes_everything_it_promises(finished, rendered):
     assert "s15" in text and "http" not in text
     assert "macro softnet" in done.stdout and "epoch" in done.stderr
 
+    assert metrics["protocol"]["data_set"] == "synthetic_casme2"
     with open(workdir / "intervals.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["subject", "video", "type", "onset", "apex", "offset", "score"]
@@ -252,6 +258,32 @@ def spotting(config, dataset, states, system):
     return evaluation.table(dataset.videos, found, Evaluate())["macro"]
 
 
+def test_baselines_are_extracted_once_and_printed_beside_the_system(finished, rendered, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished[0], workdir)
+    assert run("spotjax.evaluate", "--workdir", workdir).returncode == 0
+    before = json.loads((workdir / "metrics.json").read_text())
+    names = "--config.baselines.names=strain_sum,mdmd,lbp_chi2"
+    refused = run("spotjax.evaluate", "--workdir", workdir, names)
+    assert refused.returncode == 2 and "the features of the baseline mdmd are not there" in (
+        refused.stderr
+    )
+    made = run("data_prep", "--config", workdir / "config.json", names)
+    assert made.returncode == 0, made.stderr
+    assert "6 videos complete: nothing to do" in made.stdout  # SOFTNet's are there already
+    done = run("spotjax.evaluate", "--workdir", workdir, names)
+    assert done.returncode == 0, done.stderr
+    after = json.loads((workdir / "metrics.json").read_text())
+    assert list(after["baselines"]) == ["strain_sum", "mdmd", "lbp_chi2"]
+    assert after["results"] == before["results"]
+    assert after["baselines"]["strain_sum"] == before["baselines"]["strain_sum"]
+    for name in ("mdmd", "lbp_chi2"):
+        row = after["baselines"][name]["overall"]
+        assert row["tp"] + row["fn"] == sum(after["protocol"]["annotations"].values())
+        assert row["tp"] + row["fp"] > 0
+    assert "macro lbp_chi2" in done.stdout and "LBP-χ²" in (workdir / "report.html").read_text()
+
+
 def trained_on(config, dataset, system):
     mesh = folds_lib.make_mesh()
     members = plans.loso(system, dataset, "macro", 0)
@@ -290,10 +322,9 @@ def test_trained_beats_the_control_and_broken_training_does_not(rendered):
         system, folds_lib.make_optimizer(config.train), 0, len(dataset.subjects)
     )
     results["untrained"] = spotting(config, dataset, untrained, system)
-    free = evaluation.table(dataset.videos, control(config, dataset, dataset.videos), Evaluate())
-    chance = evaluation.chance(
-        dataset.videos, control(config, dataset, dataset.videos), Evaluate(chance_draws=20), 0
-    )
+    strain = spot_baseline("strain_sum", dataset, config, dataset.videos)
+    free = evaluation.table(dataset.videos, strain, Evaluate())
+    chance = evaluation.chance(dataset.videos, strain, Evaluate(chance_draws=20), 0)
     text = {name: (row["f1"], row["ap"]) for name, row in results.items()} | {
         "control": (free["macro"]["f1"], free["macro"]["ap"])
     }

@@ -74,7 +74,7 @@ def make_metrics(subject: str = "s15") -> dict[str, Any]:
             "config": {"train": {"epochs": 10}},
         },
         "results": rows,
-        "control": none,
+        "baselines": {"strain_sum": none},
         "chance": none,
         "bootstrap": {"macro": [0.1, 0.6], "micro": [None, None], "overall": [0.0, 0.5]},
         "variants": [
@@ -83,7 +83,7 @@ def make_metrics(subject: str = "s15") -> dict[str, Any]:
                 "interval": "published",
                 "headline": rule == "softnet",
                 "results": rows,
-                "control": none,
+                "baselines": {"strain_sum": none},
             }
             for rule in ("one_to_one", "softnet")
         ],
@@ -159,7 +159,7 @@ def test_headline_numbers_and_variants_are_there() -> None:
     assert "by falling score" in text and "macro 18, micro 6" in text
     assert "no diagnosis" in text and "<b>few</b> videos" in text
     assert "Not separated: the 95 % interval of SOFTNet" in text
-    assert "for overall (the training-free control), overall (chance)." in text
+    assert "for overall (strain sum), overall (chance)." in text
 
 
 def test_one_more_event_moves_f1_as_said() -> None:

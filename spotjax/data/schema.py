@@ -17,7 +17,7 @@ from spotjax import config as config_lib
 from spotjax.config import Config
 from spotjax.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RECORD_FRAMES = 256
 MANIFEST = "manifest.json"
 SPLIT = "train"
@@ -77,17 +77,49 @@ def data_root(config: Config) -> Path:
     return Path(config.data.synthetic.root)
 
 
-def shards_folder(config: Config) -> Path:
+BASELINE_FEATURES = {"mdmd": ("k_macro", "k_micro", "flow", "directions"),
+                     "lbp_chi2": ("k_macro", "k_micro")}  # fmt: skip
+"""Baselines with features of their own, and the config keys that decide these."""
+
+
+def kinds(config: Config) -> tuple[str, ...]:
+    """What is extracted: "" is the system's features, the others are baselines'."""
+    return ("", *(name for name in config.baselines.names if name in BASELINE_FEATURES))
+
+
+def feature_settings(config: Config, kind: str = "") -> dict[str, Any]:
+    """The settings that the features of `kind` are made with, as plain values.
+
+    A baseline looks at the face that `config.features.face` finds.
+    """
+    values = config_lib.to_dict(config)
+    if not kind:
+        return values["features"]
+    chosen = {key: values["baselines"][kind][key] for key in BASELINE_FEATURES[kind]}
+    return {"name": kind, "face": values["features"]["face"], **chosen}
+
+
+def shards_folder(config: Config, kind: str = "") -> Path:
     """`config.data.shards`, or a name that follows from what is extracted from where."""
+    suffix = f"-{kind}" if kind else ""
     if config.data.shards:
-        return Path(config.data.shards)
+        return Path(config.data.shards + suffix)
     root = os.path.abspath(data_root(config))
-    features = config_lib.to_dict(config)["features"]
-    digest = config_lib.digest([root, config.data.layout, features])[:8]
-    return Path("shards") / f"{os.path.basename(root)}-{digest}"
+    digest = config_lib.digest([root, _extracted(config, kind)])[:8]
+    return Path("shards") / f"{os.path.basename(root)}{suffix}-{digest}"
 
 
-def extraction_digest(config: Config, k: dict[str, int]) -> str:
-    """Hash of everything that decides the values of the streams: features, k and layout."""
-    features = config_lib.to_dict(config)["features"]
-    return config_lib.digest({"features": features, "k": k, "layout": config.data.layout})
+def extraction_digest(config: Config, k: dict[str, int], kind: str = "") -> str:
+    """Hash of everything that decides streams and labels: features, k, layout, annotation rules."""
+    return config_lib.digest(_extracted(config, kind) | {"k": k})
+
+
+def read_settings(config: Config) -> dict[str, Any]:
+    """The part of `config.data` that decides which frames and labels a video has."""
+    values = config_lib.to_dict(config)["data"]
+    keys = ("layout", "sample_every", "sample_rule", "fps", "first_frame", "annotation")
+    return {key: values[key] for key in keys}
+
+
+def _extracted(config: Config, kind: str) -> dict[str, Any]:
+    return {"features": feature_settings(config, kind), "data": read_settings(config)}

@@ -13,6 +13,7 @@ from spotjax.data import schema
 from spotjax.data.schema import MANIFEST, Stream
 from spotjax.data.tfrecord import read_records
 from spotjax.errors import UserError
+from spotjax.files import flat
 from spotjax.types import Dataset, Interval, Video
 
 _REPAIR = "delete it and run data_prep again, which makes this video anew"
@@ -87,16 +88,17 @@ class Streams(Mapping[str, np.ndarray]):
             raise UserError(f"{path}: holds {done} of {num_frames} frames: {_REPAIR}")
 
 
-def load(folder: Path, config: Config | None = None) -> Dataset:
+def load(folder: Path, config: Config | None = None, kind: str = "") -> Dataset:
     """The data set of a shards folder, rows in the order of the videos.
 
-    With a `config`, the manifest must have been made with its features and layout.  Raises
+    With a `config`, the manifest must have been made with its features (of `kind`: "" for the
+    system's, or a baseline) and its way of reading the data set.  Raises
     UserError naming the file and the field: no or damaged manifest, another extraction, a missing,
     cut or changed shard, a value that is not finite.
     """
     manifest = read_manifest(folder)
     if config is not None:
-        _refuse_other_extraction(folder, manifest, config)
+        _refuse_other_extraction(folder, manifest, config, kind)
     if not manifest["videos"]:
         raise UserError(f"{folder / MANIFEST}: lists no video: see its field 'skipped'")
     streams = Streams(folder, manifest)
@@ -155,10 +157,13 @@ def content_hash(manifest: dict[str, Any]) -> str:
     return config_lib.digest([manifest["hash"], videos])
 
 
-def _refuse_other_extraction(folder: Path, manifest: dict[str, Any], config: Config) -> None:
-    wanted = config_lib.to_dict(config)["features"]
+def _refuse_other_extraction(
+    folder: Path, manifest: dict[str, Any], config: Config, kind: str
+) -> None:
+    wanted = schema.feature_settings(config, kind)
     made = manifest["features"]
-    pairs = [("layout", manifest["layout"], config.data.layout)]
+    read, reading = flat(manifest["data"]), flat(schema.read_settings(config))
+    pairs = [(f"data.{key}", read.get(key), value) for key, value in reading.items()]
     pairs += [
         (f"features.k_{type}", k, wanted.get(f"k_{type}") or k) for type, k in manifest["k"].items()
     ]

@@ -1,4 +1,4 @@
-"""SOFTNet: shallow optical flow three-stream CNN (Liong, See, Wong, Phan; ICASSP 2021).
+"""SOFTNet: shallow optical flow three-stream CNN (Liong, See, Wong; ICIP 2021).
 
 A pair of frames (i, i+k) becomes a 42x42 composite of eyes and mouth with three channels: |u|,
 |v| and optical strain (section 3.1; made by `data_prep.softnet`).  Three streams of one 5x5

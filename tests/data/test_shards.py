@@ -53,7 +53,7 @@ def write_set(folder, count=2, frames=300, value=1.0, **changes):
     manifest = {
         "schema": schema.SCHEMA_VERSION,
         "dataset": "d",
-        "layout": "casme2",
+        "data": schema.read_settings(CONFIG),
         "streams": {n: {"shape": s.shape, "dtype": s.dtype} for n, s in STREAMS.items()},
         "k": {"macro": 5, "micro": 2},
         "features": to_dict(CONFIG)["features"],
@@ -109,7 +109,14 @@ def test_a_lost_or_short_shard_is_seen(tmp_path):
     [
         ({"schema": 99}, "schema is 99"),
         ({"videos": []}, "lists no video"),
-        ({"layout": "samm_lv"}, "made with layout='samm_lv', the config wants 'casme2'"),
+        (
+            {"data": schema.read_settings(CONFIG) | {"layout": "samm_lv"}},
+            "made with data.layout='samm_lv', the config wants 'casme2'",
+        ),
+        (
+            {"data": schema.read_settings(CONFIG) | {"annotation": {"outside": "drop"}}},
+            "made with data.annotation.onset_zero=None, the config wants 'paper'",
+        ),
     ],
 )
 def test_manifests_that_do_not_fit(tmp_path, changes, message):

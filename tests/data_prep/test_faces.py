@@ -8,7 +8,7 @@ from tiny_sets import frame, landmarks, write_landmarks
 
 from data_prep import faces
 from data_prep.readers import RawVideo
-from data_prep.video import Frames, read_grey
+from data_prep.video import ImageFrames, read_grey
 from spotjax.config import Face as FaceConfig
 from spotjax.errors import UserError
 
@@ -58,18 +58,18 @@ def test_dlib_takes_the_largest_face(dlib68: faces.Dlib68, picture: Path) -> Non
 def test_presence_is_that_of_the_nearest_check(
     dlib68: faces.Dlib68, picture: Path, blank: Path
 ) -> None:
-    frames = Frames([blank] * 2 + [picture] * 7 + [blank] * 3)
+    frames = ImageFrames([blank] * 2 + [picture] * 7 + [blank] * 3)
     face, present = faces.find_face(dlib68, frames)
     assert face.box[2] - face.box[0] > 60
     # checks at rows 0, 4, 8: blank, face, face
     assert present.tolist() == [0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]
-    frames = Frames([picture] * 6 + [blank] * 6)
+    frames = ImageFrames([picture] * 6 + [blank] * 6)
     assert faces.find_face(dlib68, frames)[1].tolist() == [1] * 6 + [0] * 6
 
 
 def test_no_face_at_all(dlib68: faces.Dlib68, blank: Path) -> None:
     with pytest.raises(UserError, match="no face found in . frames looked at, of 3"):
-        faces.find_face(dlib68, Frames([blank] * 3))
+        faces.find_face(dlib68, ImageFrames([blank] * 3))
 
 
 def test_csv_landmarks(tmp_path: Path, picture: Path) -> None:
@@ -78,7 +78,7 @@ def test_csv_landmarks(tmp_path: Path, picture: Path) -> None:
     faces.check_backend(config)
     video = RawVideo("s15", "0101", (picture,) * 10, IDS, 30.0, (), ())
     finder = faces.backend(config, video)
-    face, present = faces.find_face(finder, Frames(video.frames))
+    face, present = faces.find_face(finder, ImageFrames(video.frames))
     assert present.tolist() == [1, 1, 0, 1, 0, 0, 0, 0, 0, 0]
     np.testing.assert_allclose(face.landmarks, landmarks(), atol=1e-4)
     low, high = landmarks().min(axis=0), landmarks().max(axis=0)

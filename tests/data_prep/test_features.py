@@ -6,39 +6,39 @@ import numpy as np
 import pytest
 from tiny_sets import ROWS, make_config, make_set, video_folder, with_features, write_landmarks
 
-from data_prep import faces, features, flow, readers, softnet, video
-from spotjax.config import Config, Face
+from data_prep import faces, features, flow, kinds, readers, softnet, video
+from spotjax.config import Config, Data, Face
 from spotjax.errors import UserError
 
 
 def extract(config: Config, root: Path, index: int = 0) -> features.Extracted:
-    dataset = readers.read("casme2", root)
-    spec = features.build(config.features, dataset)
+    dataset = readers.read(Data(layout="casme2"), root)
+    spec = kinds.build(config, dataset)
     spec.check()
     return spec.extract(dataset.videos[index], lambda frames: None)
 
 
 def test_k_is_half_the_mean_length(tiny: Path) -> None:
-    dataset = readers.read("casme2", tiny)
+    dataset = readers.read(Data(layout="casme2"), tiny)
     config = make_config(tiny)
-    assert features.build(config.features, dataset).k == {"macro": 6, "micro": 3}
-    chosen = with_features(config, k_macro=12).features
-    assert features.build(chosen, dataset).k == {"macro": 12, "micro": 3}
+    assert kinds.build(config, dataset).k == {"macro": 6, "micro": 3}
+    chosen = with_features(config, k_macro=12)
+    assert kinds.build(chosen, dataset).k == {"macro": 12, "micro": 3}
 
 
 def test_k_needs_an_interval_or_a_number(tmp_path: Path) -> None:
     root = make_set(tmp_path / "set", rows=ROWS[:1])
     config = make_config(root)
     with pytest.raises(UserError, match=r"config\.features\.k_micro: .*no micro-expression.*=N"):
-        features.build(config.features, readers.read("casme2", root))
-    spec = features.build(with_features(config, k_micro=4).features, readers.read("casme2", root))
+        kinds.build(config, readers.read(Data(layout="casme2"), root))
+    spec = kinds.build(with_features(config, k_micro=4), readers.read(Data(layout="casme2"), root))
     assert spec.k == {"macro": 6, "micro": 4}
 
 
 def test_row_i_is_the_pair_i_and_i_plus_k(tiny: Path) -> None:
     config = make_config(tiny)
     found = extract(config, tiny)
-    paths = readers.read("casme2", tiny).videos[0].frames
+    paths = readers.read(Data(layout="casme2"), tiny).videos[0].frames
     crops = [faces.crop(video.read_grey(paths[row]), found.crop) for row in (20, 26)]
     finder = faces.CsvLandmarks(tiny.parent / "landmarks/s15/0101.csv", np.arange(1, 61))
     face = finder.find(np.zeros((240, 320), np.uint8), 0)
@@ -51,7 +51,7 @@ def test_row_i_is_the_pair_i_and_i_plus_k(tiny: Path) -> None:
 
 
 def test_streams_have_the_declared_shapes_and_zero_ends(tiny: Path) -> None:
-    spec = features.build(make_config(tiny).features, readers.read("casme2", tiny))
+    spec = kinds.build(make_config(tiny), readers.read(Data(layout="casme2"), tiny))
     rows = extract(make_config(tiny), tiny, 1).rows
     assert set(rows) == set(spec.streams)
     for name, stream in spec.streams.items():
@@ -81,8 +81,8 @@ def test_every_frame_is_decoded_once_and_few_crops_are_kept(
     monkeypatch.setattr(video, "read_grey", lambda path: decoded.append(path.name) or read(path))
     monkeypatch.setattr(faces.CsvLandmarks, "check_every", 30)
     progress: list[int] = []
-    dataset = readers.read("casme2", tiny)
-    features.build(make_config(tiny).features, dataset).extract(dataset.videos[0], progress.append)
+    dataset = readers.read(Data(layout="casme2"), tiny)
+    kinds.build(make_config(tiny), dataset).extract(dataset.videos[0], progress.append)
     assert sum(progress) == 60
     assert len(decoded) == 60 + 1 + 2  # the search looks at frame 1, the checks at 1 and 31
 

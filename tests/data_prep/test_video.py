@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tiny_sets import frame
 
-from data_prep.video import Frames, read_grey
+from data_prep.video import ImageFrames, read_grey
 from spotjax.errors import UserError
 
 
@@ -63,7 +63,7 @@ def test_a_change_of_size_is_refused(tmp_path: Path) -> None:
     for path in paths:
         path.write_bytes(frame(0))
     paths[2].write_bytes(cv2.imencode(".jpg", np.zeros((120, 160), np.uint8))[1].tobytes())
-    frames = Frames(paths)
+    frames = ImageFrames(paths)
     assert len(frames) == 3 and frames[1].shape == (240, 320)
     with pytest.raises(UserError, match=r"img2\.jpg: is 160x120 px, the video's.*320x240"):
         frames[2]

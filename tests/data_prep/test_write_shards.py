@@ -25,7 +25,7 @@ from data_prep import readers, write_shards
 from data_prep.__main__ import main
 from data_prep.write_shards import prepare
 from spotjax import config as config_lib
-from spotjax.config import Synthetic
+from spotjax.config import Data, Synthetic
 from spotjax.data import schema
 from spotjax.data.shards import load
 from spotjax.data.tfrecord import read_records
@@ -37,7 +37,8 @@ def test_the_manifest_tells_what_stands_in_the_shards(tiny: Path) -> None:
     config = make_config(tiny)
     folder = prepare(config)
     facts = manifest(folder)
-    assert (facts["dataset"], facts["layout"], facts["schema"]) == ("casme2", "casme2", 1)
+    assert (facts["dataset"], facts["data"]["layout"]) == ("casme2", "casme2")
+    assert facts["schema"] == 2
     assert facts["types"] == ["macro", "micro"] and facts["emotions"] == ["negative", "others"]
     # (23 - 11 + 1) / 2 = 6.5 and (36 - 31 + 1) / 2 = 3
     assert facts["k"] == {"macro": 6, "micro": 3}
@@ -182,9 +183,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     text = capsys.readouterr().out
-    assert (
-        "rawpic/s15" in text and "features.flow.method" in text and "Run the same command" in text
-    )
+    assert "rawpic/s15" in text and "features.flow.method" in text and "Run the same" in text
 
 
 def test_tensorflow_datasets_reads_the_folder(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +206,7 @@ def test_the_trainer_reads_what_was_written(tiny: Path) -> None:
     loaded = load(folder, config)
     assert loaded.subjects == ("s15", "s16") and loaded.k == {"macro": 6, "micro": 3}
     assert loaded.streams["flow_macro"].shape == (154, 42, 42, 3)
-    raw = readers.read("casme2", tiny).videos
+    raw = readers.read(Data(layout="casme2"), tiny).videos
     for video, original in zip(loaded.videos, raw, strict=True):
         assert (video.id, video.intervals) == (original.id, original.intervals)
         np.testing.assert_array_equal(video.frame_ids, original.frame_ids)
@@ -232,7 +231,8 @@ def test_a_synthetic_set_is_rendered_once(tmp_path: Path, monkeypatch: pytest.Mo
         if out.exists():
             raise UserError(f"{out} holds another synthetic set")
         make_set(out)
-        numbers = {name: settings[name] for name in ("subjects", "videos", "seconds", "seed")}
+        keys = ("layout", "subjects", "videos", "seconds", "seed")
+        numbers = {name: settings[name] for name in keys}
         (out / "synthetic.json").write_text(json.dumps(numbers))
 
     monkeypatch.setattr(write_shards, "generate", render)

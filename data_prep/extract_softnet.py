@@ -1,0 +1,88 @@
+"""SOFTNet's streams of a video: flow and strain of the pairs (i, i+k), for each k."""
+
+from collections import deque
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from spotjax.config import SoftnetFeatures
+from spotjax.data.schema import Stream
+from spotjax.errors import UserError
+
+from . import faces, softnet
+from .features import Extracted, FeatureSpec, empty_rows, frames_of, half_length
+from .flow import make_flow
+from .readers import RawDataset, RawVideo
+from .workers import Report
+
+
+def spec(features: SoftnetFeatures, dataset: RawDataset) -> FeatureSpec:
+    """The spec of SOFTNet's features for `dataset`, k resolved.  Raises UserError (no k)."""
+    k = {
+        "macro": half_length(dataset, "macro", features.k_macro),
+        "micro": half_length(dataset, "micro", features.k_micro),
+    }
+    return FeatureSpec(
+        streams=streams(tuple(k)),
+        k=k,
+        extract=partial(extract, features, k),
+        check=partial(_check, features),
+    )
+
+
+def streams(kinds: tuple[str, ...]) -> dict[str, Stream]:
+    """`flow_<t>` f16[T, 42, 42, 3], `strain_<t>` f32[T] and `valid_<t>` u8[T] per type t."""
+    found: dict[str, Stream] = {}
+    for kind in kinds:
+        found[f"flow_{kind}"] = Stream((softnet.SIZE, softnet.SIZE, 3), "float16")
+        found[f"strain_{kind}"] = Stream((), "float32")
+        found[f"valid_{kind}"] = Stream((), "uint8")
+    return found
+
+
+def extract(
+    features: SoftnetFeatures, k: Mapping[str, int], video: RawVideo, report: Report
+) -> Extracted:
+    """SOFTNet's streams; row i is the pair (i, i+k), zero with valid 0 where there is none.
+
+    Every frame is decoded once for all k (besides the few that the face search looks at), and
+    only the last max(k) + 1 face crops are kept.  Raises UserError if the video is too short, has
+    no face, or a frame cannot be read.
+    """
+    length, longest = video.num_frames, max(k.values())
+    if length <= 2 * longest:
+        kind = max(k, key=lambda name: k[name])
+        raise UserError(
+            f"{video.place}: {length} frames are too few: k_{kind}={longest} needs "
+            f"more than {2 * longest}; lower --config.features.k_{kind}"
+        )
+    frames = frames_of(video)
+    face, present = faces.find_face(faces.backend(features.face, video), frames)
+    try:
+        where = softnet.geometry(faces.landmarks_in_crop(face), features.roi)
+    except UserError as error:
+        raise UserError(f"{video.place}: {error}") from None
+    flow = make_flow(features.flow)
+    rows = empty_rows(streams(tuple(k)), length)
+    crops: deque[np.ndarray] = deque(maxlen=longest + 1)
+    for second in range(length):
+        crops.append(faces.crop(frames[second], face.box))
+        for kind, step in k.items():
+            first = second - step
+            if first < 0 or not (present[first] and present[second]):
+                continue
+            try:
+                image = softnet.masked(flow(crops[-1 - step], crops[-1]), where)
+            except UserError as error:
+                raise UserError(f"{frames.where(first)}: {error}") from None
+            rows[f"flow_{kind}"][first] = softnet.composite(image, where)
+            rows[f"strain_{kind}"][first] = softnet.strain_sum(image, where)
+            rows[f"valid_{kind}"][first] = 1
+        report(1)
+    return Extracted(present, face.box, rows)
+
+
+def _check(features: SoftnetFeatures) -> None:
+    faces.check_backend(features.face)
+    make_flow(features.flow)

@@ -1,0 +1,111 @@
+"""Training, evaluation, and the whole experiment."""
+
+import hashlib
+import json
+import os
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, TypeAdapter
+
+from spotjax.config.base import section, words
+from spotjax.config.baselines import Baselines
+from spotjax.config.data import Data
+from spotjax.config.features import SoftnetFeatures
+from spotjax.config.systems import Softnet
+
+Rule = Literal[
+    "one_to_one", "softnet", "mean", "sfamnet", "megc2020", "mesnet", "abpn", "spotformer",
+    "strs_tool",
+]  # fmt: skip
+
+
+@section
+class Train:
+    """Optimisation of all LOSO folds together."""
+
+    seed: int = Field(default=0, ge=0, description="initialisation, sampling, augmentation")
+    epochs: int = Field(default=10, ge=1, description="passes over a fold's samples")
+    batch: int = Field(default=12, ge=1, description="samples per update and fold")
+    optimizer: Literal["sgd", "adam"] = Field(default="sgd", description="update rule")
+    learning_rate: float = Field(default=5e-4, gt=0, description="constant step size")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="sgd only")
+    reshuffle: bool = Field(
+        default=True, description="a new order each epoch; False: the first epoch's, as released"
+    )
+    folds: Annotated[tuple[str, ...], BeforeValidator(words)] = Field(
+        default=(), description="subjects to hold out, for example s15,s16; empty: every subject"
+    )
+    fold_exec: Literal["auto", "vmap", "map"] = Field(
+        default="auto",
+        description="folds of a device side by side (vmap) or one after another (map); "
+        "auto: map on CPU, vmap elsewhere",
+    )
+    fold_chunk: int = Field(
+        default=0, ge=0, description="train so many folds at a time to save memory; 0: all"
+    )
+    devices: int = Field(
+        default=0,
+        ge=0,
+        description="devices to use (on CPU: forced host devices); 0: all, on CPU one per core",
+    )
+
+
+@section
+class Evaluate:
+    """Scoring of the held-out subjects."""
+
+    videos: Literal["all", "annotated_only"] = Field(
+        default="all",
+        description="all: MEGC's rule; annotated_only: the paper's videos that contain the type",
+    )
+    rule: Rule = Field(
+        default="one_to_one",
+        description="matching rule of the headline result (spotjax.score --help explains them)",
+    )
+    iou: float = Field(default=0.5, gt=0, le=1, description="smallest IoU of a true positive")
+    bootstrap: int = Field(
+        default=1000, ge=0, description="resamplings of subjects for the 95 % interval; 0: none"
+    )
+    chance_draws: int = Field(
+        default=200, ge=1, description="random placements averaged for the chance level"
+    )
+
+
+@section
+class Config:
+    """A whole experiment.  `name` also names the default run directory, runs/<name>."""
+
+    name: str = Field(description="short name of the experiment", pattern=r"^[A-Za-z0-9_.-]+$")
+    data: Data = Field(default_factory=Data)
+    features: SoftnetFeatures = Field(default_factory=SoftnetFeatures)
+    system: Softnet = Field(default_factory=Softnet)
+    train: Train = Field(default_factory=Train)
+    evaluation: Evaluate = Field(default_factory=Evaluate)
+    baselines: Baselines = Field(default_factory=Baselines)
+    evaluate: bool = Field(default=True, description="evaluate after training")
+
+
+_ADAPTER = TypeAdapter(Config)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The config as plain JSON types."""
+    return _ADAPTER.dump_python(config, mode="json")
+
+
+def from_dict(values: dict[str, Any]) -> Config:
+    """Build and check a Config.  Raises pydantic.ValidationError."""
+    return _ADAPTER.validate_python(values)
+
+
+def digest(values: Any) -> str:
+    """Short, stable hash of JSON-like values (16 hex digits)."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cores() -> int:
+    """Cores that this process may use: what 0 jobs or devices stands for."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
