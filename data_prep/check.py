@@ -20,11 +20,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from spotjax import cli
+from spotjax import cli, export
 from spotjax.config import EXPRESSION_TYPES, Config
 from spotjax.data import schema
 from spotjax.errors import UserError, command, one_line
-from spotjax.files import write_json
+from spotjax.files import write_json, write_text
 
 from . import faces, features, kinds, readers
 from .published import FACTS, RELEASES, Facts
@@ -34,10 +34,11 @@ FAR_INTO_A_FILE = 300  # frames: a video file is decoded from its start, so look
 _DESCRIPTION = """\
 Look at a copy of a data set before a day of work is put into it: counts against the published
 ones, k, frame rate, missing frames, odd intervals, known annotation releases, faces on sampled
-frames, disk space, versions.  Nothing is written but the --json file.
+frames, disk space, versions.  Nothing is written but what --json and --export name.
 
   python -m data_prep.check --config configs/softnet_casme2.py --config.data.root=/data/CASME_SQ
   python -m data_prep.check --config configs/demo.py --json check.json
+  python -m data_prep.check --config configs/softnet_folder.py --config.data.root=VIDEOS --export gt
 
 ok: as it should be; odd: usable, but look at it; bad: would stop the extraction.  The exit status
 is 0 without a bad line, 1 with one, 2 if the folder or the workbook cannot be read at all.
@@ -284,6 +285,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(f"python -m {__package__}.check", _DESCRIPTION)
     parser.add_argument("--config", metavar="FILE[:ARG]", help="config file")
     parser.add_argument("--json", metavar="FILE", help="write the checks there too")
+    parser.add_argument(
+        "--export", metavar="DIR", help="write truths.csv and videos.csv for spotjax.score there"
+    )
     parser.add_argument("--frames", type=int, default=20, help="images to look at (default 20)")
     return parser
 
@@ -316,6 +320,11 @@ def main(argv: list[str]) -> int:
             "versions": versions(),
         }
         write_json(Path(options.json), json.loads(json.dumps(content, default=str)))
+    if options.export:
+        Path(options.export).mkdir(parents=True, exist_ok=True)
+        usable = [video for video in dataset.videos if not video.problem]
+        write_text(Path(options.export) / "truths.csv", export.truths_csv(usable))
+        write_text(Path(options.export) / "videos.csv", export.videos_csv(usable))
     return 1 if tally["bad"] else 0
 
 

@@ -1,7 +1,7 @@
 """`python -m spotjax.evaluate --workdir RUN`: score held-out subjects from a run's checkpoints.
 
 Every video is scored by the fold that never saw its subject.  Writes `metrics.json`,
-`intervals.csv`, `curves.npz` and `report.html` into the run directory.
+`intervals.csv`, `truths.csv`, `videos.csv`, `curves.npz` and `report.html` into the run directory.
 """
 
 import io
@@ -17,6 +17,7 @@ from tqdm import tqdm
 from spotjax import (
     checkpoints,
     evaluation,
+    export,
     files,
     folds,
     protocol,
@@ -93,7 +94,9 @@ def evaluate_run(
         "warnings": protocol.warnings(config, dataset, found),
     }
     files.write_json(workdir / "metrics.json", metrics)
-    files.write_text(workdir / "intervals.csv", intervals_csv(videos, found))
+    files.write_text(workdir / "intervals.csv", export.intervals_csv(videos, found))
+    files.write_text(workdir / "truths.csv", export.truths_csv(videos))
+    files.write_text(workdir / "videos.csv", export.videos_csv(videos))
     write_curves(workdir / "curves.npz", curves)
     taken = evaluation.matches(videos, found, options)
     pages = [video_report(dataset, v, found[v.id], drawn[v.id], taken) for v in videos]
@@ -190,16 +193,6 @@ def variants(
                 }
             )
     return rows
-
-
-def intervals_csv(videos: Sequence[Video], found: dict[str, list[Detection]]) -> str:
-    """`subject,video,type,onset,apex,offset,score`: the data set's own frame numbers, inclusive."""
-    rows: list[list[Any]] = [["subject", "video", "type", "onset", "apex", "offset", "score"]]
-    for video in videos:
-        for d in sorted(found[video.id]):
-            ids = [int(video.frame_ids[frame]) for frame in (d.onset, d.apex, d.offset)]
-            rows.append([video.subject, video.name, d.type, *ids, f"{d.score:.6f}"])
-    return rundir.csv_text(rows)
 
 
 def write_curves(path: Path, curves: Curves) -> None:

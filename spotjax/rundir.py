@@ -3,13 +3,11 @@
 config.json              the config, the shards' hash, library versions
 log.jsonl                one line per problem and epoch
 checkpoints/<problem>/   Orbax checkpoints of all folds
-metrics.json intervals.csv curves.npz report.html    after evaluation
+metrics.json intervals.csv truths.csv videos.csv curves.npz report.html    after evaluation
 """
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,13 +34,6 @@ FREE_KEYS = (
 
 The videos' features are compared by the shards' own hash, so `data` is free too.
 """
-
-
-def csv_text(rows: Iterable[Iterable[Any]]) -> str:
-    """Rows as CSV."""
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()
 
 
 def versions() -> dict[str, str]:

@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from spotjax import files, published, rundir
+from spotjax import export, files, published
 from spotjax.config import EXPRESSION_TYPES
 from spotjax.errors import UserError, command
 from spotjax.published import Beside, Counts, Record
@@ -231,7 +231,7 @@ def flat_compared(compared: Compared) -> list[dict[str, Any]]:
 def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as CSV, a column for every key of any row."""
     header = list(dict.fromkeys(key for row in rows for key in row))
-    return rundir.csv_text([header, *([row.get(key) for key in header] for row in rows)])
+    return export.csv_text([header, *([row.get(key) for key in header] for row in rows)])
 
 
 def aligned(columns: Iterable[Sequence[str]], left: int) -> list[str]:

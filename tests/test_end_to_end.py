@@ -127,6 +127,14 @@ def test_a_run_writes_everything_it_promises(finished, rendered):
     assert sum(row["type"] == "macro" for row in rows) == counted
     for row in rows:
         assert 1 <= int(row["onset"]) <= int(row["apex"]) <= int(row["offset"]) <= 900
+    files = [f"--{flag}={workdir / name}.csv" for flag, name in (
+        ("pred", "intervals"), ("gt", "truths"), ("videos", "videos"))]  # fmt: skip
+    scores = workdir / "scores.json"
+    again = run("spotjax.score", *files, "--rule", "all", f"--json={scores}")
+    assert again.returncode == 0, again.stderr
+    placed = metrics["protocol"]["interval"]
+    here = {v["rule"]: v["results"] for v in metrics["variants"] if v["interval"] == placed}
+    assert json.loads(scores.read_text()) == here  # the command counts as the evaluation does
     curves = np.load(workdir / "curves.npz")
     assert len(curves.files) == 12
     assert all(curves[name].shape == (900,) for name in curves.files)

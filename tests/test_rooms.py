@@ -19,7 +19,7 @@ NUMPY_ONLY = [
     "score_inputs",
     "score",
     "decode",
-    "evaluation",
+    "evaluation", "export",
     "plots",
     "report",
 ]

@@ -122,7 +122,16 @@ def test_a_real_workbook_without_videos_is_complete_in_its_counts(tmp_path: Path
 def test_the_command(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = config_file(tiny, tmp_path)
     out = tmp_path / "check.json"
-    assert check.main(["--config", str(file), "--frames", "2", "--json", str(out)]) == 0
+    words = ["--config", str(file), "--frames", "2", "--json", str(out)]
+    assert check.main([*words, "--export", str(tmp_path / "gt")]) == 0
+    assert (tmp_path / "gt/truths.csv").read_text().splitlines() == [
+        "subject,video,type,onset,apex,offset,emotion",
+        "s15,0101,macro,11,15,23,negative",
+        "s15,0101,micro,31,33,36,others",
+    ]
+    assert (tmp_path / "gt/videos.csv").read_text().splitlines()[:2] == [
+        "subject,video,frames", "s15,0101,60",
+    ]  # fmt: skip
     text = capsys.readouterr().out
     assert f"casme2 at {tiny}" in text and "  odd  macro" in text and " 0 bad" in text
     content = json.loads(out.read_text())
