@@ -72,7 +72,7 @@ def together(features: np.ndarray, members: list[plans.Fold], devices: int) -> C
     box = [states]
 
     def run() -> None:
-        box[0], losses = epoch(box[0], keys, table, order, arrays)
+        box[0], losses = epoch(box[0], keys, table, order, arrays, np.float32(1))
         jax.block_until_ready(losses)
 
     return run

@@ -19,7 +19,7 @@ import pydantic
 from pydantic_core import PydanticUndefined
 
 from spotjax import config as config_lib
-from spotjax.config import Config
+from spotjax.config import Config, Spotformer, SpotformerFeatures
 from spotjax.errors import UserError
 
 
@@ -107,9 +107,27 @@ def override(config: Config, overrides: list[str] | tuple[str, ...]) -> Config:
         key, _, value = text.partition("=")
         _assign(values, key, _literal(value))
     try:
-        return config_lib.from_dict(values)
+        changed = config_lib.from_dict(values)
     except pydantic.ValidationError as error:
         raise UserError(f"--config.{_explain(error)}") from None
+    _refuse_mixture(changed)
+    return changed
+
+
+def _refuse_mixture(config: Config) -> None:
+    """Raise UserError where the features are not what the system reads."""
+    features, system = config.features, config.system
+    if features.name != system.name:
+        raise UserError(
+            f"config.features are {features.name}'s, config.system is {system.name}: both must be "
+            "of one system"
+        )
+    windows = [part.window for part in (features, system)
+               if isinstance(part, SpotformerFeatures | Spotformer)]  # fmt: skip
+    if len(set(windows)) > 1:
+        raise UserError(
+            f"--config.system.window={windows[1]}: features.window is {windows[0]}: set both alike"
+        )
 
 
 def describe(kind: Any, prefix: str = "") -> list[tuple[str, str, str]]:
@@ -118,8 +136,11 @@ def describe(kind: Any, prefix: str = "") -> list[tuple[str, str, str]]:
     rows: list[tuple[str, str, str]] = []
     for field in dataclasses.fields(kind):
         sections = [k for k in _options(hints[field.name]) if dataclasses.is_dataclass(k)]
+        for one in sections:
+            tag = f"({getattr(one, 'name', '')}) " if len(sections) > 1 else ""
+            below = describe(one, f"{prefix}{field.name}.")
+            rows += [(key, name, tag + text) for key, name, text in below]
         if sections:
-            rows += describe(sections[0], f"{prefix}{field.name}.")
             continue
         info = field.default
         default = getattr(info, "default", info)
@@ -179,6 +200,8 @@ def _assign(values: dict[str, Any], key: str, value: Any) -> None:
 
 def _nearest(key: str) -> str:
     known = [name for name, _, _ in describe(Config)]
+    if key in known:
+        return "it belongs to another system, see --help"
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
     return f"did you mean --config.{near[0]}?"
 
@@ -188,7 +211,10 @@ def _explain(error: pydantic.ValidationError) -> str:
     unknown = ("unexpected_keyword_argument", "extra_forbidden")
     complaints = error.errors(include_url=False)
     first = min(complaints, key=lambda complaint: complaint["type"] not in unknown)
-    key = ".".join(str(part) for part in first["loc"])
+    # of a section that is chosen by its name, pydantic also tells the name: system.softnet.p
+    hints = typing.get_type_hints(Config)
+    names = {kind.name for hint in hints.values() for kind in typing.get_args(hint)}
+    key = ".".join(str(part) for part in first["loc"] if part not in names)
     if first["type"] in unknown:
         return f"{key}: unknown key; {_nearest(key)}"
     complaint = first["msg"][0].lower() + first["msg"][1:]

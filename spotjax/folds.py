@@ -35,10 +35,29 @@ class State(NamedTuple):
 
 
 def make_optimizer(train: Train) -> optax.GradientTransformation:
-    """The update rule of a config."""
+    """The update rule of a config, with the step size of the first epoch.
+
+    `adamw` decays the leaves called `kernel` only: weights of dense and convolution layers, no
+    biases, norms or position tables.
+    """
     if train.optimizer == "adam":
-        return optax.adam(train.learning_rate)
+        return optax.adam(train.learning_rate, train.beta1, train.beta2)
+    if train.optimizer == "adamw":
+        return optax.adamw(
+            train.learning_rate,
+            train.beta1,
+            train.beta2,
+            weight_decay=train.weight_decay,
+            mask=decayed,
+        )
     return optax.sgd(train.learning_rate, momentum=train.momentum or None)
+
+
+def decayed(params: Any) -> Any:
+    """Which leaves of `params` weight decay pulls on: those called `kernel`."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: getattr(path[-1], "key", None) == "kernel", params
+    )
 
 
 def make_mesh(devices: int = 0) -> Mesh:
@@ -71,9 +90,10 @@ def fold_keys(seed: int, problem: int, indices: list[int]) -> np.ndarray:
 def make_step(
     system: System, problem: str, optimizer: optax.GradientTransformation
 ) -> Callable[..., tuple[State, jax.Array]]:
-    """`step(state, key, samples, index, arrays) -> (state, loss)` of one fold.
+    """`step(state, key, samples, index, arrays, rate) -> (state, loss)` of one fold.
 
-    `samples` is the fold's table `[N, ...]`, `index` i32[B] into it (-1: padding).
+    `samples` is the fold's table `[N, ...]`, `index` i32[B] into it (-1: padding), `rate` f32[]
+    scales the update.
     """
 
     def step(
@@ -82,6 +102,7 @@ def make_step(
         samples: dict[str, jax.Array],
         index: jax.Array,
         arrays: dict[str, jax.Array],
+        rate: jax.Array,
     ) -> tuple[State, jax.Array]:
         weight = (index >= 0).astype(jnp.float32)
         batch = {name: array[jnp.maximum(index, 0)] for name, array in samples.items()}
@@ -97,6 +118,7 @@ def make_step(
         params = state.variables["params"]
         (loss, variables), grads = jax.value_and_grad(objective, has_aux=True)(params)
         updates, opt_state = optimizer.update(grads, state.opt_state, params)
+        updates = jax.tree.map(lambda update: rate * update, updates)
         variables = {**variables, "params": optax.apply_updates(params, updates)}
         return State(variables, opt_state, state.step + 1), loss
 
@@ -110,12 +132,13 @@ def make_epoch(
     mesh: Mesh,
     fold_exec: str = "auto",
 ) -> Callable[..., tuple[State, jax.Array]]:
-    """`epoch(states, keys, samples, order, arrays) -> (states, losses)`, compiled once.
+    """`epoch(states, keys, samples, order, arrays, rate) -> (states, losses)`, compiled once.
 
     `states` leaves `[F, ...]`, `keys` u32[F, 2], `samples` `[F, N, ...]`, `order` i32[F, S, B],
-    `arrays` `[R, ...]` shared by all folds; losses f32[F, S], 0 after a fold's last step.  F must
-    be a multiple of the mesh's devices.  A fold stops after its last step with a sample in it:
-    in the common program its remaining steps leave the state as it is, bit by bit.
+    `arrays` `[R, ...]` shared by all folds, `rate` f32[] the factor on this epoch's step size;
+    losses f32[F, S], 0 after a fold's last step.  F must be a multiple of the mesh's devices.  A
+    fold stops after its last step with a sample in it: in the common program its remaining steps
+    leave the state as it is, bit by bit.
     """
     if fold_exec == "auto":
         fold_exec = "map" if mesh.devices.flat[0].platform == "cpu" else "vmap"
@@ -127,32 +150,33 @@ def make_epoch(
         samples: dict[str, jax.Array],
         order: jax.Array,
         arrays: dict[str, jax.Array],
+        rate: jax.Array,
     ) -> tuple[State, jax.Array]:
         key = jax.random.wrap_key_data(key_data)
         steps = jnp.sum(jnp.any(order >= 0, axis=1))
 
         def body(i: jax.Array, carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
             state, losses = carry
-            state, loss = step(state, key, samples, order[i], arrays)
+            state, loss = step(state, key, samples, order[i], arrays, rate)
             return state, losses.at[i].set(loss)
 
         losses = jnp.zeros(order.shape[0], jnp.float32)
         return jax.lax.fori_loop(0, steps, body, (state, losses))
 
     def device_folds(
-        states: State, keys: Any, samples: Any, order: Any, arrays: Any
+        states: State, keys: Any, samples: Any, order: Any, arrays: Any, rate: Any
     ) -> tuple[State, jax.Array]:
         folded = (states, keys, samples, order)
         if fold_exec == "map":
             return jax.lax.map(
-                lambda fold: one_fold(fold[0], fold[1], fold[2], fold[3], arrays), folded
+                lambda fold: one_fold(fold[0], fold[1], fold[2], fold[3], arrays, rate), folded
             )
-        return jax.vmap(one_fold, in_axes=(0, 0, 0, 0, None))(*folded, arrays)
+        return jax.vmap(one_fold, in_axes=(0, 0, 0, 0, None, None))(*folded, arrays, rate)
 
     sharded = jax.shard_map(
         device_folds,
         mesh=mesh,
-        in_specs=(FOLD, FOLD, FOLD, FOLD, COMMON),
+        in_specs=(FOLD, FOLD, FOLD, FOLD, COMMON, COMMON),
         out_specs=(FOLD, FOLD),
         check_vma=False,
     )

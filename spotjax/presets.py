@@ -40,3 +40,17 @@ def softnet(name: str) -> Preset:
             rule="softnet" if release else "one_to_one",
         ),
     )
+
+
+def spotformer_training() -> Train:
+    """SpotFormer's optimisation: 32 blocks of 16 clips a step, 100 epochs of AdamW, step x 0.96."""
+    return Train(
+        epochs=100,
+        batch=32,
+        optimizer="adamw",
+        learning_rate=2e-4,
+        decay=0.96,
+        beta1=0.7,
+        beta2=0.9,
+        weight_decay=0.1,
+    )

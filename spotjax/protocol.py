@@ -6,11 +6,15 @@ from typing import Any
 from spotjax import rundir
 from spotjax.config import EXPRESSION_TYPES, Config, to_dict
 from spotjax.data import plans
-from spotjax.types import Dataset, Detection, Video
+from spotjax.types import Dataset, Detection, System, Video
 
 
 def describe(
-    config: Config, dataset: Dataset, videos: Sequence[Video], command_line: str
+    config: Config,
+    dataset: Dataset,
+    system: System,
+    videos: Sequence[Video],
+    command_line: str,
 ) -> dict[str, Any]:
     """What was done, in the words that every table repeats."""
     subjects = plans.chosen_subjects(dataset, config.train.folds)
@@ -26,14 +30,13 @@ def describe(
             type: sum(i.type == type for v in videos for i in v.intervals)
             for type in EXPRESSION_TYPES
         },
-        "epoch_choice": "last",
+        "epoch_choice": config.evaluation.epoch_choice,
         "rule": config.evaluation.rule,
         "iou": config.evaluation.iou,
-        "interval": config.system.interval,
-        "p": config.system.p,
+        **system.about,
         "k": dict(dataset.k),
         "k_source": dataset.manifest["k_source"],
-        "flow": config.features.flow.method,
+        "flow": flow.method if (flow := getattr(config.features, "flow", None)) else "farneback",
         "sample_every": config.data.sample_every,
         "baselines": list(config.baselines.names),
         "epochs": config.train.epochs,
@@ -46,7 +49,9 @@ def describe(
     }
 
 
-def warnings(config: Config, dataset: Dataset, found: dict[str, list[Detection]]) -> list[str]:
+def warnings(
+    config: Config, dataset: Dataset, system: System, found: dict[str, list[Detection]]
+) -> list[str]:
     """What a reader of the numbers must know, in sentences."""
     notes = [f"{quirk}" for quirk in dataset.manifest["quirks"]]
     notes += [
@@ -54,7 +59,7 @@ def warnings(config: Config, dataset: Dataset, found: dict[str, list[Detection]]
     ]
     if config.train.folds:
         notes.append(f"only the folds {', '.join(config.train.folds)} were trained and scored")
-    for type in config.system.types:
+    for type in system.types:
         if not any(d.type == type for detections in found.values() for d in detections):
             notes.append(f"no {type}-expression was spotted in any video")
     without = int(sum((dataset.streams["face"][v.rows] == 0).sum() for v in dataset.videos))

@@ -29,6 +29,11 @@ FREE_KEYS = (
     "system.smoothing",
     "system.interval",
     "system.silent_proposal",
+    "system.apex_threshold",
+    "system.range_micro",
+    "system.range_macro",
+    "system.nms_iou",
+    "system.keep",
 )
 """Config keys that do not change trained parameters: they may differ when a run goes on.
 

@@ -1,4 +1,4 @@
-"""Scores of every frame by the fold that never saw its subject; nothing is printed here."""
+"""Scores of every frame by a fold that never trained on its subject; nothing is printed here."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from spotjax.types import Dataset, System
+from spotjax.types import Dataset, System, Video
 
 CHUNK = 256
 
@@ -15,15 +15,15 @@ def score_problem(
     system: System,
     problem: str,
     dataset: Dataset,
-    subjects: Sequence[str],
+    videos_of: Sequence[Sequence[Video]],
     variables: Any,
     arrays: Any,
     progress: Callable[[int], None] = lambda rows: None,
-) -> dict[str, np.ndarray]:
-    """Score curves f32[T] of all videos of `subjects`, by video id; NaN where a row is not valid.
+) -> list[dict[str, np.ndarray]]:
+    """Per fold the score curves of its videos by video id: f32[T] or f32[T, C], as the system has.
 
-    `variables` has leaves `[F, ...]` in the order of `subjects`: fold f held out subject f and
-    scores that subject's videos only.  `arrays` are the problem's streams on the device.
+    `variables` has leaves `[F, ...]`; fold f scores the videos `videos_of[f]`.  A row that is not
+    valid is NaN.  `arrays` are the problem's streams on the device.
     """
 
     @jax.jit
@@ -35,19 +35,26 @@ def score_problem(
         return system.scores(outputs)
 
     valid = dataset.streams[f"valid_{problem}"]
-    curves = {}
-    for position, subject in enumerate(subjects):
+    rows_shape = jax.ShapeDtypeStruct((CHUNK,), np.int32)
+    found: list[dict[str, np.ndarray]] = []
+    for position, videos in enumerate(videos_of):
         fold = jax.tree.map(lambda leaf, f=position: leaf[f], variables)
-        for video in dataset.videos:
-            if video.subject != subject:
-                continue
+        width = jax.eval_shape(score, fold, rows_shape, arrays).shape[1:]
+        curves = {}
+        for video in videos:
             rows = video.first_row + np.flatnonzero(valid[video.rows])
-            curve = np.full(video.num_frames, np.nan, np.float32)
+            curve = np.full((video.num_frames, *width), np.nan, np.float32)
             for start in range(0, len(rows), CHUNK):
                 part = rows[start : start + CHUNK]
                 padded = np.concatenate([part, np.repeat(part[:1], CHUNK - len(part))])
-                found = np.asarray(score(fold, padded.astype(np.int32), arrays))[: len(part)]
-                curve[part - video.first_row] = found
+                scores = np.asarray(score(fold, padded.astype(np.int32), arrays))[: len(part)]
+                curve[part - video.first_row] = scores
             curves[video.id] = curve
             progress(video.num_frames)
-    return curves
+        found.append(curves)
+    return found
+
+
+def held_out_videos(dataset: Dataset, subjects: Sequence[str]) -> list[list[Video]]:
+    """The videos of each of `subjects`, one list per fold."""
+    return [[v for v in dataset.videos if v.subject == subject] for subject in subjects]

@@ -18,7 +18,16 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from spotjax import checkpoints, evaluate, files, folds, rundir, training
+from spotjax import (
+    checkpoints,
+    epoch_scores,
+    evaluate,
+    files,
+    folds,
+    rundir,
+    scoring,
+    training,
+)
 from spotjax.cli import load_config, parse, parser
 from spotjax.config import Config, cores
 from spotjax.data import plans, schema, shards
@@ -47,14 +56,12 @@ def main(argv: list[str]) -> int:
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax tells what we say in one line
 
     with files.locked(workdir, "wait for it, or choose another --workdir"):
-        if status := make_shards(config, options.config, overrides):
+        if status := make_shards(options.config, overrides):
             return status  # data_prep has said why
         dataset = shards.load(schema.shards_folder(config), config)
         system = build(config.system, dict(dataset.k))
-        members = {
-            problem: plans.loso(system, dataset, problem, config.train.seed, config.train.folds)
-            for problem in system.problems
-        }
+        members = {problem: folds_of(config, dataset, system, problem) for problem in
+                   system.problems}  # fmt: skip
         rundir.open_run(workdir, config, dataset.manifest["hash"], schema.shards_folder(config))
         train_run(workdir, config, dataset, system, members)
         if config.evaluate:
@@ -64,6 +71,12 @@ def main(argv: list[str]) -> int:
             )
             evaluate.print_results(workdir, results)
     return 0
+
+
+def folds_of(config: Config, dataset: Dataset, system: System, problem: str) -> list[plans.Fold]:
+    """The LOSO folds of a problem."""
+    chosen = config.train
+    return plans.loso(system, dataset, problem, chosen.seed, chosen.folds, chosen.validation)
 
 
 def set_up_jax(devices: int) -> None:
@@ -78,10 +91,12 @@ def set_up_jax(devices: int) -> None:
         raise UserError(f"train.devices={devices}, but there are {len(jax.devices())} devices")
 
 
-def make_shards(config: Config, config_file: str, overrides: list[str]) -> int:
-    """Run data_prep in its own process if a shard or the manifest is missing; its exit status."""
-    if all(shards.complete(schema.shards_folder(config, kind)) for kind in schema.kinds(config)):
-        return 0
+def make_shards(config_file: str, overrides: list[str]) -> int:
+    """Run data_prep in its own process; its exit status.
+
+    Also where all shards are there: only data_prep sees that the annotation or the videos have
+    changed since.
+    """
     words = [f"--config.{override}" for override in overrides]
     command_line = [sys.executable, "-m", "spotjax.data_prep", "--config", config_file, *words]
     environment = {**os.environ, "SPOTJAX_PARENT": str(os.getpid())}
@@ -102,7 +117,7 @@ def train_run(
     config: Config,
     dataset: Dataset,
     system: System,
-    folds_of: dict[str, list[plans.Fold]],
+    folds_by_problem: dict[str, list[plans.Fold]],
 ) -> None:
     """Train every problem's folds that are not finished yet; checkpoints and log go to disk."""
     mesh = folds.make_mesh(config.train.devices)
@@ -113,7 +128,7 @@ def train_run(
             log.restart(problem, done)
             if done >= config.train.epochs:
                 continue
-            members = folds_of[problem]
+            members = folds_by_problem[problem]
             optimizer = folds.make_optimizer(config.train)
             states = None
             if done:
@@ -137,11 +152,37 @@ def train_run(
                     }
                     log.append(record)  # first: a line without a checkpoint is dropped on resuming
                     meta = {"epochs": epoch.number + 1, "subjects": [f.subject for f in members]}
+                    if config.train.score_every and (
+                        (epoch.number + 1) % config.train.score_every == 0
+                    ):  # before the checkpoint: an epoch that is kept has its curves
+                        keep_scores(workdir, system, problem, dataset, members, epoch, arrays)
                     store.save(epoch.number + 1, epoch.states, meta)
                     bar.set_postfix(loss=f"{np.mean(losses):.4f}", folds=len(members))
                     bar.update()
                     begin = time.perf_counter()
             store.wait()
+
+
+def keep_scores(
+    workdir: Path,
+    system: System,
+    problem: str,
+    dataset: Dataset,
+    members: list[plans.Fold],
+    epoch: training.Epoch,
+    arrays: Any,
+) -> None:
+    """Score the held-out and the validation subjects of every fold and keep the curves."""
+    here = {name: array.addressable_shards[0].data for name, array in arrays.items()}
+    videos_of = [
+        [v for v in dataset.videos if v.subject in (fold.subject, *fold.validation)]
+        for fold in members
+    ]
+    curves = scoring.score_problem(
+        system, problem, dataset, videos_of, epoch.states.variables, here
+    )
+    subjects = [fold.subject for fold in members]
+    epoch_scores.save(workdir, problem, epoch.number + 1, subjects, curves)
 
 
 def memory_plan(problem: str, members: Any, arrays: Any, devices: int) -> str:

@@ -74,6 +74,7 @@ def train_folds(
         on_device.append(placed[0])
 
     for epoch in range(first_epoch, train.epochs):
+        rate = np.float32(train.decay**epoch)
         order = plans.epoch_order(folds, number, train.seed, epoch, train.batch, train.reshuffle)
         losses: list[np.ndarray] = []
         for position, group in enumerate(groups):
@@ -82,7 +83,7 @@ def train_folds(
             placed_order = folds_lib.put(np.concatenate([mine, padding]), mesh, folds_lib.FOLD)
             try:
                 on_device[position], loss = epoch_of(
-                    on_device[position], group.keys, group.samples, placed_order, arrays
+                    on_device[position], group.keys, group.samples, placed_order, arrays, rate
                 )
                 rows = np.asarray(loss)
             except jax.errors.JaxRuntimeError as error:

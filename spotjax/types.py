@@ -22,7 +22,7 @@ own parameters); SFAMNet, SpotFormer, MESNet and cnn3d have one whose outputs se
     inputs(arrays, samples, key, problem) -> inputs    gather rows, augment: inside the step
     apply(variables, inputs, weight, train, key) -> (outputs, variables)
     loss(outputs, samples, weight) -> (f32[], info)    weight f32[B] is 0 for padding
-    scores(outputs) -> f32[B, ...]                what decoding needs, per row
+    scores(outputs) -> f32[B] or f32[B, C]        what decoding needs, per row
     decode(curves, valid, **overrides) -> ([Detection], {type: Curve})   NumPy: one video
     streams(problem) -> names                     what must lie on the device
 
@@ -126,3 +126,9 @@ class System(NamedTuple):
     scores: Callable[..., Any]
     decode: Callable[..., tuple[list[Detection], dict[str, Any]]]
     streams: Callable[[str], tuple[str, ...]]
+    types: tuple[str, ...] = ("macro", "micro")
+    """Expression types that it spots."""
+    about: Mapping[str, Any] = {}
+    """How it decodes, in words for the protocol."""
+    variants: tuple[Mapping[str, Any], ...] = ({},)
+    """Decoding options shown side by side in the report."""

@@ -97,7 +97,7 @@ def test_no_collectives_and_one_compilation(toy):
     )
     placed = folds_lib.put(folded, mesh, folds_lib.FOLD)
     arrays = training.put_streams(SYSTEM, "macro", toy.streams, mesh)
-    text = epoch.lower(*placed, arrays).compile().as_text()
+    text = epoch.lower(*placed, arrays, np.float32(1)).compile().as_text()
     for word in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):
         assert word not in text
 
@@ -105,7 +105,9 @@ def test_no_collectives_and_one_compilation(toy):
 def test_scores_come_from_the_fold_that_held_the_subject_out(toy):
     states = run(toy)[-1].states
     arrays = training.put_streams(SYSTEM, "macro", toy.streams, folds_lib.make_mesh(1))
-    curves = scoring.score_problem(SYSTEM, "macro", toy, toy.subjects, states.variables, arrays)
+    videos_of = scoring.held_out_videos(toy, toy.subjects)
+    found = scoring.score_problem(SYSTEM, "macro", toy, videos_of, states.variables, arrays)
+    curves = {name: curve for group in found for name, curve in group.items()}
     video = toy.videos[2]
     curve = curves[video.id]
     assert curve.shape == (video.num_frames,) and np.isnan(curve[-K["macro"] :]).all()

@@ -7,6 +7,20 @@ from spotjax.types import Dataset, Interval, Video
 K = {"macro": 12, "micro": 4}
 
 
+def _regions(rng, length, spans):
+    """f16[T, 17, 10, 2]: regions move away from a clip's first frame while an expression lasts."""
+    shift = np.zeros(length + 17)
+    for span in spans:
+        frames = np.arange(span.onset, span.offset + 1)
+        rise = np.minimum(frames - span.onset, span.offset - frames)
+        shift[frames + 8] = rise / max(1, rise.max())
+    clips = np.stack([shift[s : s + length] - shift[:length] for s in range(17)], axis=1)
+    flow = clips[:, :, None, None] * rng.normal(0, 1, (10, 2)) + rng.normal(
+        0, 0.05, (length, 17, 10, 2)
+    )
+    return flow.astype(np.float16)
+
+
 def toy_dataset(subjects: int = 4, videos: int = 1, frames: int = 120, seed: int = 0) -> Dataset:
     """Features with a bright patch where a pair meets an expression; ragged over subjects."""
     rng = np.random.default_rng(seed)
@@ -40,6 +54,8 @@ def toy_dataset(subjects: int = 4, videos: int = 1, frames: int = 120, seed: int
                 for name, array in parts.items():
                     streams.setdefault(f"{name}_{type}", []).append(array)
             streams.setdefault("face", []).append(np.ones(length, np.uint8))
+            streams.setdefault("swmro", []).append(_regions(rng, length, spans))
+            streams.setdefault("valid_both", []).append(np.ones(length, np.uint8))
             row += length
     joined = {name: np.concatenate(parts) for name, parts in streams.items()}
     manifest = {"quirks": [], "skipped": [], "k_source": "toy", "hash": "toy", "versions": {}}

@@ -6,7 +6,7 @@ unknown key is refused.  Loading a file, overriding a key and printing the help 
 """
 
 from spotjax.config.base import EXPRESSION_TYPES, ExpressionType, section
-from spotjax.config.baselines import Baselines, LbpChi2, Mdmd
+from spotjax.config.baselines import Baselines, LbpChi2, Mdmd, StrainSum
 from spotjax.config.data import Annotation, Data, Synthetic
 from spotjax.config.experiment import (
     Config,
@@ -18,8 +18,8 @@ from spotjax.config.experiment import (
     from_dict,
     to_dict,
 )
-from spotjax.config.features import Face, Flow, SoftnetFeatures
-from spotjax.config.systems import Softnet
+from spotjax.config.features import Face, Flow, SoftnetFeatures, SpotformerFeatures
+from spotjax.config.systems import Softnet, Spotformer
 
 __all__ = [
     "Annotation",
@@ -36,6 +36,9 @@ __all__ = [
     "Rule",
     "Softnet",
     "SoftnetFeatures",
+    "Spotformer",
+    "SpotformerFeatures",
+    "StrainSum",
     "Synthetic",
     "Train",
     "cores",

@@ -20,5 +20,5 @@ EXPRESSION_TYPES: tuple[ExpressionType, ...] = ("macro", "micro")
 
 
 def words(value: Any) -> Any:
-    """`a,b` on the command line is ("a", "b")."""
+    """`a,b` on the command line is ("a", "b"), `2,8` (2, 8) once their type is checked."""
     return [word for word in value.split(",") if word] if isinstance(value, str) else value

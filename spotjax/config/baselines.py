@@ -11,6 +11,25 @@ BaselineName = Literal["strain_sum", "mdmd", "lbp_chi2"]
 
 
 @section
+class StrainSum:
+    """Summed optical strain, SOFTNet's control, beside a system that has not SOFTNet's features.
+
+    Beside SOFTNet itself it reads SOFTNet's own features and is decoded as its score.
+    """
+
+    k_macro: int | None = Field(
+        default=None, ge=1, description="frames of a pair; none: half the annotation's mean length"
+    )
+    k_micro: int | None = Field(default=None, ge=1, description="the same for micro-expressions")
+    roi: Literal["strip", "two_eyes"] = Field(default="strip", description="as features.roi")
+    flow: Flow = Field(default_factory=Flow)
+    smoothing: Literal["paper", "release"] = Field(default="paper", description="as SOFTNet's")
+    interval: Literal["published", "centred"] = Field(
+        default="published", description="as SOFTNet's"
+    )
+
+
+@section
 class Mdmd:
     """MDMD, the baseline of MEGC 2020, with its published parameters."""
 
@@ -57,8 +76,9 @@ class Baselines:
 
     names: Annotated[tuple[BaselineName, ...], BeforeValidator(words)] = Field(
         default=("strain_sum",),
-        description="of strain_sum (needs SOFTNet's features), mdmd, lbp_chi2 (each extracted "
-        "once, into shards of its own)",
+        description="of strain_sum, mdmd, lbp_chi2; each is extracted once, into shards of its "
+        "own (strain_sum beside SOFTNet needs none)",
     )
+    strain_sum: StrainSum = Field(default_factory=StrainSum)
     mdmd: Mdmd = Field(default_factory=Mdmd)
     lbp_chi2: LbpChi2 = Field(default_factory=LbpChi2)

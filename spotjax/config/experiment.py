@@ -10,8 +10,8 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 from spotjax.config.base import section, words
 from spotjax.config.baselines import Baselines
 from spotjax.config.data import Data
-from spotjax.config.features import SoftnetFeatures
-from spotjax.config.systems import Softnet
+from spotjax.config.features import SoftnetFeatures, SpotformerFeatures
+from spotjax.config.systems import Softnet, Spotformer
 
 Rule = Literal[
     "one_to_one", "softnet", "mean", "sfamnet", "megc2020", "mesnet", "abpn", "spotformer",
@@ -26,9 +26,29 @@ class Train:
     seed: int = Field(default=0, ge=0, description="initialisation, sampling, augmentation")
     epochs: int = Field(default=10, ge=1, description="passes over a fold's samples")
     batch: int = Field(default=12, ge=1, description="samples per update and fold")
-    optimizer: Literal["sgd", "adam"] = Field(default="sgd", description="update rule")
-    learning_rate: float = Field(default=5e-4, gt=0, description="constant step size")
+    optimizer: Literal["sgd", "adam", "adamw"] = Field(default="sgd", description="update rule")
+    learning_rate: float = Field(default=5e-4, gt=0, description="step size of the first epoch")
+    decay: float = Field(
+        default=1.0, gt=0, le=1, description="factor on the step size after each epoch"
+    )
     momentum: float = Field(default=0.0, ge=0, lt=1, description="sgd only")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="adam, adamw")
+    beta2: float = Field(default=0.999, ge=0, lt=1, description="adam, adamw")
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="adamw: of the weights of dense and convolution layers"
+    )
+    validation: int = Field(
+        default=0,
+        ge=0,
+        description="training subjects per fold that are kept out of training, for "
+        "evaluation.epoch_choice=validation",
+    )
+    score_every: int = Field(
+        default=0,
+        ge=0,
+        description="keep the score curves after every Nth epoch, for an epoch choice other than "
+        "last; 0: none",
+    )
     reshuffle: bool = Field(
         default=True, description="a new order each epoch; False: the first epoch's, as released"
     )
@@ -63,6 +83,11 @@ class Evaluate:
         description="matching rule of the headline result (spotjax.score --help explains them)",
     )
     iou: float = Field(default=0.5, gt=0, le=1, description="smallest IoU of a true positive")
+    epoch_choice: Literal["last", "validation", "oracle"] = Field(
+        default="last",
+        description="validation: the epoch with the best F1 on the fold's validation subjects; "
+        "oracle: on the held-out subject itself, only to compare with papers that did so",
+    )
     bootstrap: int = Field(
         default=1000, ge=0, description="resamplings of subjects for the 95 % interval; 0: none"
     )
@@ -77,8 +102,10 @@ class Config:
 
     name: str = Field(description="short name of the experiment", pattern=r"^[A-Za-z0-9_.-]+$")
     data: Data = Field(default_factory=Data)
-    features: SoftnetFeatures = Field(default_factory=SoftnetFeatures)
-    system: Softnet = Field(default_factory=Softnet)
+    features: SoftnetFeatures | SpotformerFeatures = Field(
+        default_factory=SoftnetFeatures, discriminator="name"
+    )
+    system: Softnet | Spotformer = Field(default_factory=Softnet, discriminator="name")
     train: Train = Field(default_factory=Train)
     evaluation: Evaluate = Field(default_factory=Evaluate)
     baselines: Baselines = Field(default_factory=Baselines)

@@ -1,8 +1,8 @@
 """What is computed from the frames: faces, flow, the systems' features."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from spotjax.config.base import section
 
@@ -39,8 +39,8 @@ class SoftnetFeatures:
     k_macro: int | None = Field(
         default=None,
         ge=1,
-        description="frames between the images of a pair for macro-expressions; "
-        "none: half the mean length of the annotation",
+        description="frames (of the data set, before data.sample_every) between the images of a "
+        "pair for macro-expressions; none: half the mean length of the annotation",
     )
     k_micro: int | None = Field(default=None, ge=1, description="the same for micro-expressions")
     roi: Literal["strip", "two_eyes"] = Field(
@@ -49,3 +49,44 @@ class SoftnetFeatures:
     )
     face: Face = Field(default_factory=Face)
     flow: Flow = Field(default_factory=Flow)
+
+
+def _odd(window: int) -> int:
+    """`window`, refused if it has no middle frame."""
+    if window % 2 == 0:
+        raise ValueError(f"a clip is centred on a frame: use {window - 1} or {window + 1}")
+    return window
+
+
+@section
+class SpotformerFeatures:
+    """SpotFormer's input: flow of ten face regions from a clip's first frame (SW-MRO)."""
+
+    name: Literal["spotformer"] = "spotformer"
+    window: Annotated[int, AfterValidator(_odd)] = Field(
+        default=17, ge=3, le=33, description="frames of a clip, odd"
+    )
+    motion: Literal["window", "adjacent"] = Field(
+        default="window",
+        description="flow from the clip's first frame (SW-MRO), or between neighbours (ablation)",
+    )
+    reduction: Literal["mdmo8", "mean", "topk", "abpn"] = Field(
+        default="mdmo8", description="how the flow of a region becomes one vector"
+    )
+    align: bool = Field(default=True, description="move the face box with the nose")
+    residual: bool = Field(
+        default=True, description="subtract the nose's remaining flow from every region's"
+    )
+    crops: Literal["regions", "face"] = Field(
+        default="regions",
+        description="flow on region crops, the whole face only where motion is large (fast), or "
+        "always on the whole face (reference)",
+    )
+    margin: int = Field(
+        default=18,
+        ge=0,
+        le=320,
+        description="px around the 20x20 px boxes of a region crop: more is nearer to the whole "
+        "face and slower",
+    )
+    face: Face = Field(default_factory=Face)

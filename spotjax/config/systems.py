@@ -51,3 +51,65 @@ class Softnet:
         default="blocked",
         description="convolution as one matrix product per pooling block (fast), or lax.conv",
     )
+
+
+Range = Annotated[tuple[int, int], BeforeValidator(words)]
+
+
+@section
+class Spotformer:
+    """SpotFormer; see `spotjax/systems/spotformer.py` for the deviations.  Frames are of 30 fps."""
+
+    name: Literal["spotformer"] = "spotformer"
+    window: int = Field(default=17, ge=3, description="frames of a clip, as in features.window")
+    width: int = Field(default=256, ge=1, description="channels D of a token")
+    heads: int = Field(default=4, ge=1, description="attention heads")
+    head_width: int = Field(default=64, ge=1, description="channels of a head")
+    mlp_width: int = Field(default=256, ge=1, description="hidden channels of the MLPs")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="in attention, MLP, embedding")
+    variant: Literal["simul_st", "seq_st", "simul_ts", "paral_st", "paral_st_shared"] = Field(
+        default="simul_st", description="arrangement of spatial and temporal attention (table IV)"
+    )
+    pooling: Literal["flgp", "mean"] = Field(
+        default="flgp", description="facial local graph pooling, or its ablation (table III)"
+    )
+    paddings: Annotated[tuple[int, ...], BeforeValidator(words)] = Field(
+        default=(0, 0, 1, 1),
+        description="of the temporal down-samplings; a window of 25 needs 0,1,1,1,1",
+    )
+    remat: bool = Field(
+        default=False, description="compute activations again in the backward pass: less memory"
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of the network's arithmetic; parameters stay float32"
+    )
+    borders: Literal["release", "free"] = Field(
+        default="release",
+        description="spread of onset, offset and apex labels stops at a block's border, or not",
+    )
+    only_expressions: bool = Field(
+        default=True, description="train only on blocks of 16 frames that hold an expression"
+    )
+    three_class: Literal["ce", "focal"] = Field(
+        default="ce", description="loss of onset/offset/none: release (ce) or paper (focal)"
+    )
+    macro_weight: float = Field(
+        default=0.5, ge=0, description="weight of the macro losses; 0.55 for SAMM-LV"
+    )
+    contrastive: float = Field(
+        default=0.005, ge=0, description="weight lambda of the contrastive loss (table VI)"
+    )
+    normalise: bool = Field(
+        default=False, description="scale features to length 1 in the contrastive loss"
+    )
+    apex_threshold: float = Field(default=0.5, ge=0, le=1, description="probability of an apex")
+    range_micro: Range = Field(
+        default=(2, 8), description="onset and offset of a micro-expression: frames from the apex"
+    )
+    range_macro: Range = Field(
+        default=(8, 29), description="the same for macro (the paper's 60 / 2 would be 30)"
+    )
+    nms_iou: float = Field(default=0.5, ge=0, le=1, description="overlap that is suppressed")
+    keep: int = Field(
+        default=5, ge=0, description="most intervals per video and type (release: 5); 0: all"
+    )

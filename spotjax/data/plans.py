@@ -14,7 +14,7 @@ import numpy as np
 from spotjax.errors import UserError
 from spotjax.types import Dataset, Samples, System
 
-_SELECT, _ORDER = 0, 1
+_SELECT, _ORDER, _VALIDATION = 0, 1, 2
 
 
 class Fold(NamedTuple):
@@ -24,7 +24,9 @@ class Fold(NamedTuple):
     """Position of the subject among all subjects of the data set."""
     subject: str
     samples: Samples
-    """The samples this fold trains on, none of them from `subject`."""
+    """The samples this fold trains on, none of them from `subject` or `validation`."""
+    validation: tuple[str, ...] = ()
+    """Training subjects kept out of training, to choose an epoch by."""
 
     @property
     def size(self) -> int:
@@ -48,17 +50,28 @@ def chosen_subjects(dataset: Dataset, wanted: Sequence[str]) -> tuple[str, ...]:
 
 
 def loso(
-    system: System, dataset: Dataset, problem: str, seed: int, wanted: Sequence[str] = ()
+    system: System,
+    dataset: Dataset,
+    problem: str,
+    seed: int,
+    wanted: Sequence[str] = (),
+    validation: int = 0,
 ) -> list[Fold]:
     """Leave-one-subject-out folds of `problem`, in the order of the data set.
 
-    Raises UserError if there are fewer than two subjects, or if a fold has nothing to learn from.
+    `validation` subjects of each fold, drawn from (seed, fold), are kept out of its training too.
+    Raises UserError if there are too few subjects, or if a fold has nothing to learn from.
     """
     subjects = dataset.subjects
     if len(subjects) < 2:
         raise UserError(
             f"{dataset.name}: leave-one-subject-out needs at least 2 subjects, "
             f"there is {len(subjects)}"
+        )
+    if len(subjects) < 2 + validation:
+        raise UserError(
+            f"{dataset.name}: train.validation={validation} leaves nothing to train on: there are "
+            f"{len(subjects)} subjects, one of them held out"
         )
     number = system.problems.index(problem)
     valid = dataset.streams[f"valid_{problem}"]
@@ -68,10 +81,13 @@ def loso(
     folds = []
     for subject in chosen_subjects(dataset, wanted):
         position = subjects.index(subject)
-        kept = [tables[v.id] for v in dataset.videos if v.subject != subject]
+        aside = validation_subjects(subjects, subject, seed, validation)
+        kept = [
+            tables[v.id] for v in dataset.videos if v.subject != subject and v.subject not in aside
+        ]
         joined = {name: np.concatenate([table[name] for table in kept]) for name in kept[0]}
         samples = system.select(joined, _rng(seed, number, position, _SELECT), problem)
-        fold = Fold(position, subject, samples)
+        fold = Fold(position, subject, samples, aside)
         if fold.size == 0:
             raise UserError(
                 f"{dataset.name}: fold {subject} has nothing to learn {problem}-expressions "
@@ -80,6 +96,15 @@ def loso(
             )
         folds.append(fold)
     return folds
+
+
+def validation_subjects(
+    subjects: Sequence[str], held_out: str, seed: int, count: int
+) -> tuple[str, ...]:
+    """`count` of the other subjects, the same for every problem; in the order of `subjects`."""
+    others = [subject for subject in subjects if subject != held_out]
+    rng = _rng(seed, 0, subjects.index(held_out), _VALIDATION)
+    return tuple(others[i] for i in sorted(rng.choice(len(others), count, replace=False)))
 
 
 def stack(folds: Sequence[Fold]) -> Samples:

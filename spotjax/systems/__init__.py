@@ -1,11 +1,15 @@
 """The systems by name: the one list."""
 
+from collections.abc import Callable
 from typing import Any
 
-from spotjax.systems import softnet
+from spotjax.systems import softnet, spotformer
 from spotjax.types import System
 
-_BUILDERS = {"softnet": softnet.build}
+_BUILDERS: dict[str, Callable[..., System]] = {
+    "softnet": softnet.build,
+    "spotformer": spotformer.build,
+}
 
 
 def build(config: Any, k: dict[str, int]) -> System:

@@ -248,4 +248,7 @@ def build(config: Softnet, k: dict[str, int]) -> System:
         scores=lambda outputs: outputs,
         decode=decode_video,
         streams=lambda problem: (f"flow_{problem}",),
+        types=config.types,
+        about={"interval": config.interval, "p": config.p, "smoothing": config.smoothing},
+        variants=({"interval": "published"}, {"interval": "centred"}),
     )

@@ -79,3 +79,19 @@ def test_impossible_folds_are_refused_by_name(toy):
     )
     with pytest.raises(UserError, match="fold s0 has nothing to learn macro"):
         plans.loso(SYSTEM, only, "macro", 0)
+
+
+def test_validation_subjects_are_kept_out_of_training(toy):
+    folds = plans.loso(SYSTEM, toy, "macro", 3, validation=1)
+    plain = {fold.subject: fold for fold in plans.loso(SYSTEM, toy, "macro", 3)}
+    rows = {s: {r for v in toy.videos if v.subject == s for r in range(v.rows.start, v.rows.stop)}
+            for s in toy.subjects}  # fmt: skip
+    for fold in folds:
+        (aside,) = fold.validation
+        assert aside != fold.subject and fold.size < plain[fold.subject].size
+        used = set(fold.samples["row"].tolist())
+        assert not used & rows[aside] and not used & rows[fold.subject]
+        again = plans.loso(SYSTEM, toy, "macro", 3, (fold.subject,), validation=1)[0]
+        assert again.validation == fold.validation  # whichever folds run beside it
+    with pytest.raises(UserError, match="train.validation=3 leaves nothing to train on"):
+        plans.loso(SYSTEM, toy, "macro", 3, validation=3)

@@ -1,0 +1,110 @@
+"""The score curves of a run: of its last epoch, or of the epochs that a choice falls on."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from spotjax import checkpoints, epoch_scores, evaluation, files, folds, scoring, training
+from spotjax.config import Config
+from spotjax.data import plans
+from spotjax.errors import UserError
+from spotjax.matching import Counts
+from spotjax.types import Dataset, Detection, System, Video
+
+Curves = dict[str, dict[str, np.ndarray]]
+"""Score curves f32[T] or f32[T, C] by problem and video id."""
+
+
+def score_run(workdir: Path, config: Config, dataset: Dataset, system: System) -> Curves:
+    """Score curves of all held-out subjects from the newest checkpoints of the run."""
+    subjects = plans.chosen_subjects(dataset, config.train.folds)
+    videos_of = scoring.held_out_videos(dataset, subjects)
+    frames = sum(video.num_frames for videos in videos_of for video in videos)
+    mesh = folds.make_mesh(1)
+    curves = {}
+    for problem in system.problems:
+        with checkpoints.Checkpoints(workdir, problem, read_only=True) as store:
+            tree, meta = store.restore()
+        if meta["epochs"] < config.train.epochs:
+            raise UserError(
+                f"{workdir}: {problem} is trained for {meta['epochs']} of {config.train.epochs} "
+                "epochs: run spotjax.train again, it goes on from there"
+            )
+        streams = training.put_streams(system, problem, dataset.streams, mesh)
+        with tqdm(total=frames, desc=f"score {problem}", unit="frame", disable=None) as bar:
+            found = scoring.score_problem(
+                system, problem, dataset, videos_of, tree["variables"], streams, bar.update
+            )
+        curves[problem] = {name: curve for group in found for name, curve in group.items()}
+    return curves
+
+
+def chosen_curves(
+    workdir: Path, config: Config, dataset: Dataset, system: System
+) -> tuple[Curves, dict[str, int]]:
+    """The curves of `evaluation.epoch_choice`, and the epoch of each fold.
+
+    `last` scores the newest checkpoints; the others choose among the curves kept in training.
+    """
+    subjects = plans.chosen_subjects(dataset, config.train.folds)
+    choice = config.evaluation.epoch_choice
+    if choice == "last":
+        return score_run(workdir, config, dataset, system), {}
+    if choice == "validation" and not config.train.validation:
+        raise UserError(
+            f"{workdir}: its folds have no validation subjects: train with "
+            "--config.train.validation=1 (in another --workdir)"
+        )
+    judges = {
+        subject: plans.validation_subjects(
+            dataset.subjects, subject, config.train.seed, config.train.validation
+        )
+        if choice == "validation"
+        else (subject,)
+        for subject in subjects
+    }
+    judged = {
+        subject: [video for video in dataset.videos if video.subject in judges[subject]]
+        for subject in subjects
+    }
+
+    def count(videos: Sequence[Video], curves: epoch_scores.Curves) -> Counts:
+        found = {v.id: decode_video(system, dataset, v, curves)[0] for v in videos}
+        return evaluation.overall(videos, found, config.evaluation)
+
+    chosen = epoch_scores.choose(workdir, system.problems, judged, count)
+    curves: Curves = {problem: {} for problem in system.problems}
+    held_out = dict(zip(subjects, scoring.held_out_videos(dataset, subjects), strict=True))
+    for epoch in sorted(set(chosen.values())):
+        kept = epoch_scores.load(workdir, system.problems, epoch)
+        for subject in (name for name, best in chosen.items() if best == epoch):
+            for problem, mine in epoch_scores.of_fold(kept, subject, held_out[subject]).items():
+                curves[problem].update(mine)
+    return curves, chosen
+
+
+def decode_video(
+    system: System,
+    dataset: Dataset,
+    video: Video,
+    curves: Mapping[str, Mapping[str, np.ndarray]],
+    **overrides: Any,
+) -> tuple[list[Detection], Any]:
+    """Detections and drawn curves of one video; `overrides` replace decoding options."""
+    scores = {problem: curves[problem][video.id] for problem in system.problems}
+    valid = {p: dataset.streams[f"valid_{p}"][video.rows] > 0 for p in system.problems}
+    return system.decode(scores, valid, **overrides)
+
+
+def write_curves(path: Path, curves: Curves) -> None:
+    """Raw score curves as `<type>/<subject>/<video>` f32[T], NaN where a row has no score."""
+    arrays = {
+        f"{p}/{video}": curve for p, group in curves.items() for video, curve in group.items()
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    files.write_bytes(path, buffer.getvalue())
