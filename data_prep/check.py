@@ -1,40 +1,37 @@
 """`python -m data_prep.check --config C`: is this copy of a data set complete, and what is odd.
 
-Reads the annotation, lists the folders, looks at a few frames; writes nothing.  Each line is `ok`,
-`odd` (usable, but not as published or not as it should be) or `bad` (would stop the extraction).
+Reads the annotation, lists the folders and looks at a few frames (`checks`).
 """
 
 import argparse
-import hashlib
 import json
 import platform
-import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from spotjax import cli, export
-from spotjax.config import EXPRESSION_TYPES, Config
+from spotjax.config import Config
 from spotjax.data import schema
-from spotjax.errors import UserError, command, one_line
+from spotjax.errors import UserError, command
 from spotjax.files import write_json, write_text
 
-from . import faces, features, kinds, readers
-from .published import FACTS, RELEASES, Facts
-from .readers import RawDataset, RawVideo, rules
+from . import checks, readers
+from .checks import Check, some
+from .published import FACTS
+from .readers import RawDataset
 
-FAR_INTO_A_FILE = 300  # frames: a video file is decoded from its start, so look near it
+SHOWN = 5
+"""Bad lines of one kind that are printed."""
 _DESCRIPTION = """\
 Look at a copy of a data set before a day of work is put into it: counts against the published
 ones, k, frame rate, missing frames, odd intervals, known annotation releases, faces on sampled
-frames, disk space, versions.  Nothing is written but what --json and --export name.
+frames, disk space, versions.  Nothing is written but what --json and --export name, and the
+numbers of frames of video files, counted once, in shards/frame_counts.json.
 
   python -m data_prep.check --config configs/softnet_casme2.py --config.data.root=/data/CASME_SQ
   python -m data_prep.check --config configs/demo.py --json check.json
@@ -43,18 +40,6 @@ frames, disk space, versions.  Nothing is written but what --json and --export n
 ok: as it should be; odd: usable, but look at it; bad: would stop the extraction.  The exit status
 is 0 without a bad line, 1 with one, 2 if the folder or the workbook cannot be read at all.
 """
-
-
-class Check(NamedTuple):
-    """One line of the report."""
-
-    status: str
-    """ok, odd or bad."""
-    subject: str
-    """What was looked at, for example `macro`."""
-    text: str
-    found: Any = None
-    expected: Any = None
 
 
 def check(config: Config, frames: int) -> tuple[RawDataset, list[Check]]:
@@ -69,200 +54,15 @@ def check(config: Config, frames: int) -> tuple[RawDataset, list[Check]]:
             "set --config.data.root to a data set"
         )
     dataset = readers.read(config.data, root)
-    checks = [
-        *check_annotation(dataset),
-        *check_counts(config, dataset),
-        *check_videos(dataset),
-        *check_intervals(dataset),
-        *check_images(config, dataset, frames),
-        *check_disk(config, dataset),
+    found = [
+        *checks.check_annotation(dataset),
+        *checks.check_counts(config, dataset),
+        *checks.check_videos(dataset),
+        *checks.check_intervals(dataset),
+        *checks.check_images(config, dataset, frames),
+        *checks.check_disk(config, dataset),
     ]
-    return dataset, checks
-
-
-def check_annotation(dataset: RawDataset) -> Iterator[Check]:
-    """sha256 of the annotation files against known releases."""
-    for file in dataset.annotation_files:
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        known = RELEASES.get(digest)
-        if known:
-            yield Check("ok", "annotation", f"{file.name} is {known}", digest)
-        elif dataset.name in FACTS:
-            text = f"{file.name} is no release known here: edited, or another version"
-            yield Check("odd", "annotation", text, digest)
-        else:
-            yield Check("ok", "annotation", f"{file.name}, sha256 {digest[:16]}", digest)
-
-
-def check_counts(config: Config, dataset: RawDataset) -> Iterator[Check]:
-    """Subjects, videos, expressions, emotions, frames, frame rate and k."""
-    facts = FACTS.get(dataset.name)
-    intervals = [i for video in dataset.videos for i in video.intervals]
-    options = rules.resolved(config.data.annotation, config.data.layout)
-    yield _count("subjects", len({v.subject for v in dataset.videos}), facts and facts.subjects)
-    yield _count("videos", len(dataset.videos), facts and facts.videos)
-    for kind in EXPRESSION_TYPES:
-        expected = facts.rows[kind] if facts else None
-        if facts and kind == "macro" and options.onset_zero == "drop":
-            expected = facts.rows[kind] - facts.onset_zero
-        yield _count(kind, sum(i.type == kind for i in intervals), expected)
-    emotions = Counter(i.emotion for i in intervals if i.emotion)
-    if emotions or (facts and facts.emotions):
-        wanted = dict(facts.emotions) if facts and options.emotions == "four" else None
-        yield _count("emotions", dict(sorted(emotions.items())), wanted)
-    every = config.data.sample_every
-    total = sum(v.num_frames for v in dataset.videos)
-    published = facts.frames if facts and facts.frames and every == 1 else None
-    yield _count("frames" if every == 1 else f"frames (1 in {every})", total, published, 0.01)
-    rates = sorted({round(v.fps, 3) for v in dataset.videos})
-    status = "ok" if len(rates) == 1 else "odd"
-    low = " (below 25 fps micro-expressions are hardly resolved)" if min(rates) < 25 else ""
-    yield Check("odd" if low else status, "fps", ", ".join(f"{r:g}" for r in rates) + low, rates)
-    yield from _check_k(config, dataset, facts)
-
-
-def _count(name: str, found: Any, expected: Any, tolerance: float = 0.0) -> Check:
-    """`found` beside the published value, if there is one."""
-    if isinstance(found, dict):
-        shown = ", ".join(f"{key} {value}" for key, value in found.items()) or "none"
-        wanted = ", ".join(f"{key} {value}" for key, value in sorted((expected or {}).items()))
-    else:
-        shown, wanted = f"{found:,}", "" if expected is None else f"{expected:,}"
-    if expected is None:
-        return Check("ok", name, shown, found)
-    near = not isinstance(found, dict) and abs(found - expected) <= tolerance * expected
-    if found == expected or near:
-        return Check("ok", name, f"{shown} (published {wanted})", found, expected)
-    return Check("odd", name, f"{shown}, published are {wanted}", found, expected)
-
-
-def _check_k(config: Config, dataset: RawDataset, facts: Facts | None) -> Iterator[Check]:
-    for kind in EXPRESSION_TYPES:
-        try:
-            derived = features.half_length(dataset, kind, None)
-        except UserError as error:
-            yield Check("odd", f"k {kind}", one_line(error))
-            continue
-        published = facts.k.get(kind) if facts and config.data.sample_every == 1 else None
-        chosen = getattr(config.features, f"k_{kind}")
-        text = f"{derived} frames from the annotation"
-        text += f", published {published}" if published else ""
-        text += f", the config sets {chosen}" if chosen else ""
-        same = {derived, published or derived, chosen or derived} == {derived}
-        yield Check("ok" if same else "odd", f"k {kind}", text, derived, published)
-
-
-def check_videos(dataset: RawDataset) -> Iterator[Check]:
-    """Videos that cannot be used, videos without annotation, depth."""
-    for video in dataset.videos:
-        if video.problem:
-            yield Check("bad", "video", video.problem, video.id)
-    usable = [video for video in dataset.videos if not video.problem]
-    lengths = [video.num_frames / video.fps for video in usable]
-    if lengths:
-        text = (
-            f"{len(usable)} can be used, {min(lengths):.1f} to {max(lengths):.1f} s, mean "
-            f"{np.mean(lengths):.1f} s"
-        )
-        yield Check("ok", "videos", text, len(usable), len(dataset.videos))
-    plain = [video.id for video in usable if not video.intervals]
-    yield Check("ok", "without annotation", _some(plain), plain)
-    with_depth = [video for video in usable if video.depth]
-    if with_depth and len(with_depth) < len(usable):
-        lacking = [video.id for video in usable if not video.depth]
-        yield Check("odd", "depth", f"no depth images: {_some(lacking)}", lacking)
-
-
-def check_intervals(dataset: RawDataset) -> Iterator[Check]:
-    """Intervals that overlap, last one frame, or do not fit their type; quirks of the readers."""
-    overlaps: list[str] = []
-    across: list[str] = []
-    single: list[str] = []
-    long_micro: list[str] = []
-    for video in dataset.videos:
-        ordered = sorted(video.intervals)
-        for index, interval in enumerate(ordered):
-            for other in ordered[index + 1 :]:
-                if other.onset <= interval.offset:
-                    (overlaps if other.type == interval.type else across).append(video.id)
-            if interval.onset == interval.offset:
-                single.append(video.id)
-            seconds = (interval.offset - interval.onset + 1) / video.fps
-            if interval.type == "micro" and seconds > 0.55:
-                long_micro.append(video.id)
-    for name, places, text in (
-        ("overlaps", overlaps, "pairs of one type overlap"),
-        ("overlaps", across, "pairs of macro and micro overlap"),
-        ("single frame", single, "intervals last one frame"),
-        ("long micro", long_micro, "micro-expressions last longer than 0.5 s"),
-    ):
-        if places:
-            text = f"{len(places)} {text}: {_some(list(dict.fromkeys(places)))}"
-            yield Check("odd", name, text, len(places), 0)
-    for quirk in dataset.quirks:
-        yield Check("odd", "quirk", quirk)
-
-
-def sampled(videos: Sequence[RawVideo], count: int) -> list[tuple[RawVideo, int]]:
-    """`count` (video, row) spread over the videos, the same in every run."""
-    usable = [video for video in videos if not video.problem]
-    if not usable:
-        return []
-    chosen = []
-    for index in range(count):
-        video = usable[index * len(usable) // count % len(usable)]
-        length = video.num_frames if video.file is None else min(video.num_frames, FAR_INTO_A_FILE)
-        chosen.append((video, int(index * 0.618034 % 1 * length)))
-    return chosen
-
-
-def check_images(config: Config, dataset: RawDataset, count: int) -> Iterator[Check]:
-    """Whether sampled images decode, and whether the face backend finds a face in them."""
-    sample = sampled(dataset.videos, count)
-    if not sample:
-        return
-    try:
-        faces.check_backend(config.features.face)
-    except UserError as error:
-        yield Check("bad", "faces", one_line(error))
-        return
-    with_face, without, sizes = 0, [], Counter[tuple[int, ...]]()
-    for video, row in tqdm(sample, desc="frames", unit="frame", disable=None, leave=False):
-        try:
-            frames = features.frames_of(video)
-            image = frames[row]
-            face = faces.backend(config.features.face, video).find(image, row)
-        except UserError as error:
-            yield Check("bad", "image", one_line(error), video.id)
-            continue
-        sizes[image.shape] += 1
-        if face is None:
-            without.append(f"{video.id} frame {video.frame_ids[row]}")
-        else:
-            with_face += 1
-    looked = with_face + len(without)
-    shown = ", ".join(f"{w}x{h} px" for h, w in sizes)
-    yield Check("ok" if looked else "bad", "images", f"{looked} of {len(sample)} decoded, {shown}")
-    text = f"found in {with_face} of {looked} sampled frames ({config.features.face.backend})"
-    if without:
-        text += f"; none in {_some(without)}"
-    status = "ok" if not without else "odd" if with_face else "bad"
-    yield Check(status, "faces", text, with_face, looked)
-
-
-def check_disk(config: Config, dataset: RawDataset) -> Iterator[Check]:
-    """Room for the features."""
-    try:
-        spec = kinds.build(config, dataset)
-    except UserError as error:
-        yield Check("bad", "features", one_line(error))
-        return
-    needed = spec.bytes_per_frame * sum(v.num_frames for v in dataset.videos if not v.problem)
-    folder = schema.shards_folder(config).absolute()
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    free = shutil.disk_usage(there).free
-    text = f"features need {needed / 1e9:.2f} GB, {free / 1e9:.1f} GB are free at {there}"
-    yield Check("ok" if free > needed else "bad", "disk", text, free, needed)
+    return dataset, found
 
 
 def versions() -> dict[str, str]:
@@ -273,12 +73,28 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "cv2": cv2.__version__} | found
 
 
-def _some(items: Sequence[str]) -> str:
-    """The first few of `items` and how many there are."""
-    if not items:
-        return "none"
-    more = f", ... ({len(items)} in all)" if len(items) > 5 else ""
-    return ", ".join(items[:5]) + more
+def export_truths(dataset: RawDataset, folder: Path) -> None:
+    """Write truths.csv and videos.csv of all videos for `spotjax.score`.
+
+    A video without frames on disk, or with its rows only in the annotation, ends for this purpose
+    at its last annotated frame; a note says so.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    videos, without = [], []
+    for video in dataset.videos:
+        if not video.num_frames:
+            without.append(video.id)
+            last = max((i.offset for i in video.intervals), default=0)
+            video = video._replace(frame_ids=np.arange(1, last + 2, dtype=np.int32))
+        videos.append(video)
+    write_text(folder / "truths.csv", export.truths_csv(videos))
+    write_text(folder / "videos.csv", export.videos_csv(videos))
+    if without:
+        print(
+            f"note: {len(without)} videos have no frames here and end in videos.csv at their last "
+            f"annotated frame: {some(without)}",
+            file=sys.stderr,
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -301,30 +117,33 @@ def main(argv: list[str]) -> int:
     if options.frames < 0:
         raise UserError(f"--frames {options.frames}: choose 0 or a positive number")
     config = cli.load_config(options.config, overrides)
-    dataset, checks = check(config, options.frames)
+    dataset, found = check(config, options.frames)
     root = schema.data_root(config)
     print(f"{dataset.name} at {root}")
-    for item in checks:
-        print(f"  {item.status:<4} {item.subject:<18} {item.text}")
+    shown = Counter[str]()
+    for item in found:
+        shown[item.subject] += item.status == "bad"
+        if item.status != "bad" or shown[item.subject] <= SHOWN:
+            print(f"  {item.status:<4} {item.subject:<18} {item.text}")
+    for subject, count in shown.items():
+        if count > SHOWN:
+            print(f"  bad  {subject:<18} ... and {count - SHOWN} more (all with --json FILE)")
     if facts := FACTS.get(dataset.name):
         print(f"  published: {facts.source}")
     print("  " + ", ".join(f"{name} {version}" for name, version in versions().items()))
-    tally = Counter(item.status for item in checks)
+    tally = Counter(item.status for item in found)
     print(f"{tally['ok']} ok, {tally['odd']} odd, {tally['bad']} bad")
     if options.json:
         content = {
             "dataset": dataset.name,
             "root": str(root),
-            "checks": [item._asdict() for item in checks],
+            "checks": [item._asdict() for item in found],
             "quirks": list(dataset.quirks),
             "versions": versions(),
         }
         write_json(Path(options.json), json.loads(json.dumps(content, default=str)))
     if options.export:
-        Path(options.export).mkdir(parents=True, exist_ok=True)
-        usable = [video for video in dataset.videos if not video.problem]
-        write_text(Path(options.export) / "truths.csv", export.truths_csv(usable))
-        write_text(Path(options.export) / "videos.csv", export.videos_csv(usable))
+        export_truths(dataset, Path(options.export))
     return 1 if tally["bad"] else 0
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from spotjax import contrast
 from spotjax.config import Config, Face, Mdmd
-from spotjax.data.schema import Stream
+from spotjax.data.schema import Stream, sampled_k
 from spotjax.errors import UserError
 
 from . import faces, lbp, mdmd
@@ -119,7 +119,11 @@ def _half_windows(
             f"config.baselines.{name}: the videos have frame rates from {rates[0]:g} to "
             f"{rates[-1]:g}: set --config.baselines.{name}.k_macro and k_micro (frames)"
         )
-    return {kind: value or contrast.half_window(kind, rates[0]) for kind, value in wanted.items()}
+    every = dataset.videos[0].step
+    return {
+        kind: sampled_k(value, every) if value else contrast.half_window(kind, rates[0])
+        for kind, value in wanted.items()
+    }
 
 
 def _streams(name: str, k: Mapping[str, int]) -> dict[str, Stream]:

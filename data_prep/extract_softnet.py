@@ -1,12 +1,12 @@
 """SOFTNet's streams of a video: flow and strain of the pairs (i, i+k), for each k."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
-from spotjax.config import SoftnetFeatures
+from spotjax.config import EXPRESSION_TYPES, SoftnetFeatures
 from spotjax.data.schema import Stream
 from spotjax.errors import UserError
 
@@ -17,11 +17,20 @@ from .readers import RawDataset, RawVideo
 from .workers import Report
 
 
-def spec(features: SoftnetFeatures, dataset: RawDataset) -> FeatureSpec:
-    """The spec of SOFTNet's features for `dataset`, k resolved.  Raises UserError (no k)."""
+def spec(
+    features: SoftnetFeatures, dataset: RawDataset, types: Sequence[str] = EXPRESSION_TYPES
+) -> FeatureSpec:
+    """The spec of SOFTNet's features for `dataset`, k resolved.
+
+    A type that is not among the wanted `types`, has no k and is never annotated is left out.
+    Raises UserError if a wanted type has no k.
+    """
+    wanted = {"macro": features.k_macro, "micro": features.k_micro}
+    annotated = {interval.type for video in dataset.videos for interval in video.intervals}
     k = {
-        "macro": half_length(dataset, "macro", features.k_macro),
-        "micro": half_length(dataset, "micro", features.k_micro),
+        kind: half_length(dataset, kind, frames)
+        for kind, frames in wanted.items()
+        if kind in types or kind in annotated or frames is not None
     }
     return FeatureSpec(
         streams=streams(tuple(k)),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spotjax.data.schema import Stream
+from spotjax.data.schema import Stream, sampled_k
 from spotjax.errors import UserError
 from spotjax.labels import half_mean_length
 
@@ -69,11 +69,12 @@ def frames_of(video: RawVideo) -> Frames:
 def half_length(dataset: RawDataset, kind: str, wanted: int | None) -> int:
     """k in frames of expression type `kind`: `wanted`, else int((mean(offset - onset) + 1) / 2).
 
-    SOFTNet section 3.1; over all kept intervals, the held-out subject's among them, as released.
+    `wanted` counts the data set's own frames, the result those that are taken of them.  SOFTNet
+    section 3.1; over all kept intervals, the held-out subject's among them, as released.
     Raises UserError if there is no interval to take the mean of.
     """
     if wanted is not None:
-        return wanted
+        return sampled_k(wanted, dataset.videos[0].step)
     spans = [
         (interval.onset, interval.offset)
         for video in dataset.videos

@@ -1,8 +1,14 @@
 """The feature kinds: one list of what can be extracted."""
 
-from spotjax.config import Config
+from spotjax.config import (
+    EXPRESSION_TYPES,
+    Config,
+    Softnet,
+    SoftnetFeatures,
+    SpotformerFeatures,
+)
 
-from . import extract_baselines, extract_softnet
+from . import extract_baselines, extract_softnet, extract_spotformer
 from .features import FeatureSpec
 from .readers import RawDataset
 
@@ -16,4 +22,17 @@ def build(config: Config, dataset: RawDataset, kind: str = "") -> FeatureSpec:
         return extract_baselines.mdmd_spec(config, dataset)
     if kind == "lbp_chi2":
         return extract_baselines.lbp_spec(config, dataset)
-    return extract_softnet.spec(config.features, dataset)
+    features = config.features
+    if kind == "strain_sum":
+        strain = config.baselines.strain_sum
+        features = SoftnetFeatures(
+            k_macro=strain.k_macro,
+            k_micro=strain.k_micro,
+            roi=strain.roi,
+            flow=strain.flow,
+            face=features.face,
+        )
+    if isinstance(features, SpotformerFeatures):
+        return extract_spotformer.spec(features, dataset)
+    types = config.system.types if isinstance(config.system, Softnet) else EXPRESSION_TYPES
+    return extract_softnet.spec(features, dataset, types)

@@ -58,12 +58,18 @@ def refuse_other(folder: Path, identity: dict[str, Any]) -> None:
     if begun == identity:
         return
     old, new = flat(begun), flat(identity)
-    for key in (key for key in old | new if key not in ("hash", "videos")):
+    # labels are rewritten (`shard_file.relabel`), and k is compared as it came out
+    free = ("hash", "videos", "features.k_", "data.annotation.")
+    for key in (key for key in old | new if not key.startswith(free)):
         if old.get(key) != new.get(key):
+            follows = key.startswith("k.") and not new.get(f"features.{key.replace('.', '_')}")
+            why = " (it follows from the annotation, now another)" if follows else ""
             name = key.replace("k.", "k_") if key.startswith("k.") else key
             raise UserError(
-                f"{folder}: has {name}={old.get(key)}, config wants {new.get(key)}: {remedy}"
+                f"{folder}: has {name}={old.get(key)}, config wants {new.get(key)}{why}: {remedy}"
             )
+    if old.get("videos") == new.get("videos"):
+        return
     raise UserError(
         f"{folder}: was begun with another list of videos than config.data.root has now: {remedy}"
     )
@@ -132,11 +138,16 @@ def manifest_of(
         "versions": _versions(config),
         "quirks": list(dataset.quirks),
         "skipped": skipped,
-        "annotation_sha256": {
-            file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in dataset.annotation_files
-        },
+        "annotation_sha256": annotation_sha256(dataset),
         "videos": videos,
+    }
+
+
+def annotation_sha256(dataset: RawDataset) -> dict[str, str]:
+    """Hash of every annotation file by its name."""
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in dataset.annotation_files
     }
 
 
@@ -154,7 +165,9 @@ def facts_of(video: RawVideo) -> dict[str, Any]:
 
 def _k_source(wanted: dict[str, Any]) -> str:
     """Where every k comes from."""
-    default = "published seconds" if wanted["name"] in schema.BASELINE_FEATURES else "annotation"
+    if wanted["name"] == "spotformer":
+        return "half of the clip"
+    default = "published seconds" if wanted["name"] in ("mdmd", "lbp_chi2") else "annotation"
     return ", ".join(
         f"{kind}: {default if wanted[f'k_{kind}'] is None else 'config'}"
         for kind in EXPRESSION_TYPES

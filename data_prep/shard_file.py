@@ -6,7 +6,7 @@ trusted only if all its bytes are right; and the manifest says what really stand
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,25 @@ def write_shard(task: Task, extracted: Extracted) -> None:
         write_records(task.path, _records(task, extracted))
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(task.path)) from None
+
+
+def relabel(task: Task) -> Literal["same", "rewritten", "other frames"]:
+    """Give a shard the labels that its video has now, if it holds the video's frames.
+
+    Features do not depend on labels, so nothing is computed anew.  Raises UserError if a byte of
+    the shard is wrong, OSError if it cannot be written.
+    """
+    features = schema.features_dict(task.spec.streams)
+    chunks = [features.deserialize_example_np(payload) for payload in read_records(task.path)]
+    ids = [number for chunk in chunks for number in chunk["frame_ids"].tolist()]
+    if not np.array_equal(ids, task.video.frame_ids):
+        return "other frames"
+    intervals = _interval_table(task)
+    if all(np.array_equal(chunk["intervals"], intervals) for chunk in chunks):
+        return "same"
+    relabelled = (features.serialize_example(chunk | {"intervals": intervals}) for chunk in chunks)
+    write_records(task.path, relabelled)
+    return "rewritten"
 
 
 def describe(task: Task) -> dict[str, Any]:

@@ -191,6 +191,11 @@ def main(argv: list[str]) -> int:
         seed=options.seed,
         jobs=options.jobs,
     )
+    print(
+        f"{options.out}: {options.subjects} x {options.videos} videos, layout {options.layout}; "
+        f"look at them with python -m data_prep.check --config configs/softnet_{options.layout}.py "
+        f"--config.data.root={options.out}"
+    )
     return 0
 
 

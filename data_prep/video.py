@@ -170,6 +170,14 @@ def header_fps(path: Path) -> float:
     return fps if math.isfinite(fps) and 0 < fps <= 1000 else 0.0
 
 
+def header_frames(path: Path) -> int:
+    """Frames of a video file as its header says, 0 if it does not."""
+    try:
+        return max(0, int(_opened(path).get(cv2.CAP_PROP_FRAME_COUNT)))
+    except UserError:
+        return 0
+
+
 def count_frames(paths: Sequence[Path]) -> list[int]:
     """Frames of each video file that can be decoded, 0 for one that cannot be opened.
 

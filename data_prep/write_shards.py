@@ -19,8 +19,10 @@ from spotjax.errors import UserError, one_line, require_free_space
 from spotjax.files import LEFTOVER, locked, write_json
 
 from . import kinds, readers, workers
+from .features import FeatureSpec
 from .manifest import (
     EXTRACTION,
+    annotation_sha256,
     facts_of,
     identity_of,
     manifest_of,
@@ -29,7 +31,7 @@ from .manifest import (
     write_metadata,
 )
 from .readers import SYNTHETIC_MARK, RawDataset
-from .shard_file import Task, describe, write_shard
+from .shard_file import Task, describe, relabel, write_shard
 from .synthetic import generate
 from .synthetic_layouts import LAYOUTS
 from .workers import Report
@@ -51,16 +53,18 @@ def prepare(config: Config) -> Path:
         return folders[""]  # the data set is not needed any more
     _render_synthetic(config)
     dataset = readers.read(config.data, root)
+    specs = {kind: kinds.build(config, dataset, kind) for kind in folders}  # before any work
     for kind, folder in folders.items():
-        _prepare(config, dataset, kind, folder)
+        _prepare(config, dataset, kind, specs[kind], folder)
     for quirk in dataset.quirks:
         print(f"note: {quirk}", file=sys.stderr)
     return folders[""]
 
 
-def _prepare(config: Config, dataset: RawDataset, kind: str, folder: Path) -> None:
-    """Make the shards of one feature kind (`kinds.build`) in `folder`."""
-    spec = kinds.build(config, dataset, kind)
+def _prepare(
+    config: Config, dataset: RawDataset, kind: str, spec: FeatureSpec, folder: Path
+) -> None:
+    """Make the shards of one feature kind in `folder`."""
     identity = identity_of(config, dataset, spec, kind)
     refuse_other(folder, identity)
     emotions = tuple(
@@ -142,6 +146,11 @@ def _complete(folder: Path, config: Config, dataset: RawDataset | None = None) -
     manifest = read_json(folder / schema.MANIFEST)
     if manifest is None or (manifest["skipped"] and not config.data.skip_bad_videos):
         return False
+    if dataset is not None and (
+        manifest["data"] != schema.read_settings(config)
+        or manifest["annotation_sha256"] != annotation_sha256(dataset)
+    ):
+        return False
     facts = {v.id: facts_of(v) for v in dataset.videos} if dataset else {}
     for video in manifest["videos"]:
         path = folder / video["shard"]
@@ -218,14 +227,23 @@ def make_shard(task: Task, report: Report) -> dict[str, Any] | str:
 
 
 def _kept(task: Task) -> dict[str, Any] | None:
-    """The description of a finished shard, None if there is none or a byte of it is wrong."""
+    """The description of a finished shard, with the labels of now.
+
+    None if there is none, it is of other frames, or a byte of it is wrong.
+    """
     if not task.path.is_file() or task.path.stat().st_size == 0:
         return None
     try:
-        return describe(task)
+        what = relabel(task)
+        if what == "rewritten":
+            print(f"{task.video.id}: labels rewritten", file=sys.stderr)
+        if what != "other frames":
+            return describe(task)
+        reason = "it has other frames now"
     except UserError as error:
-        print(f"computing {task.video.id} anew: {one_line(error)}", file=sys.stderr)
-        return None
+        reason = one_line(error)
+    print(f"computing {task.video.id} anew: {reason}", file=sys.stderr)
+    return None
 
 
 def _bad_videos(problems: dict[str, str]) -> str:

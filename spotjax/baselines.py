@@ -9,24 +9,14 @@ video.  The published parameters are the defaults of `config.baselines`:
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from spotjax import contrast, decode
-from spotjax.config import Config
+from spotjax.config import Config, Softnet
 from spotjax.types import Dataset, Detection, Video
 
 STRAIN_P = 0.5
-
-
-class Baseline(NamedTuple):
-    """One method."""
-
-    spot: Callable[[Dataset, Video, Sequence[str], Config], list[Detection]]
-    """(data set with its streams, video, expression types, config) -> detections."""
-    streams: tuple[str, ...]
-    """Beginnings of the streams it reads, each followed by an expression type."""
 
 
 def strain_sum(
@@ -35,14 +25,15 @@ def strain_sum(
     """The summed optical strain of eyes and mouth at 128x128 px as the score of a frame.
 
     Stream `strain_<type>`, smoothed and decoded as SOFTNet's score, with p = 0.5 (SOFTNet section
-    4.3, table 1).
+    4.3, table 1); beside another system as `config.baselines.strain_sum` says.
     """
     found: list[Detection] = []
+    settings = config.system if isinstance(config.system, Softnet) else config.baselines.strain_sum
     for type in types:
         score, valid = _streams(dataset, video, "strain", type)
         detections, _ = decode.spot(
             score, valid, dataset.k[type], type, p=STRAIN_P,
-            smoothing=config.system.smoothing, interval=config.system.interval,
+            smoothing=settings.smoothing, interval=settings.interval,
         )  # fmt: skip
         found += detections
     return found
@@ -82,11 +73,12 @@ def lbp_chi2(
     return found
 
 
-BASELINES: dict[str, Baseline] = {
-    "strain_sum": Baseline(strain_sum, ("strain_", "valid_")),
-    "mdmd": Baseline(mdmd, ("mdmd_", "valid_")),
-    "lbp_chi2": Baseline(lbp_chi2, ("lbp_chi2_", "valid_")),
+BASELINES: dict[str, Callable[[Dataset, Video, Sequence[str], Config], list[Detection]]] = {
+    "strain_sum": strain_sum,
+    "mdmd": mdmd,
+    "lbp_chi2": lbp_chi2,
 }
+"""(data set with the streams it reads, video, expression types, config) -> detections."""
 
 
 def _streams(dataset: Dataset, video: Video, name: str, type: str) -> tuple[np.ndarray, np.ndarray]:

@@ -4,31 +4,17 @@ Every video is scored by the fold that never saw its subject.  Writes `metrics.j
 `intervals.csv`, `truths.csv`, `videos.csv`, `curves.npz` and `report.html` into the run directory.
 """
 
-import io
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
-from spotjax import (
-    checkpoints,
-    evaluation,
-    export,
-    files,
-    folds,
-    protocol,
-    report,
-    rundir,
-    scoring,
-    training,
-)
+from spotjax import evaluation, export, files, protocol, report, rundir
 from spotjax.baselines import BASELINES
 from spotjax.cli import override, parse, parser
 from spotjax.config import EXPRESSION_TYPES, Config
+from spotjax.curves import Curves, chosen_curves, decode_video, write_curves
 from spotjax.data import plans, schema, shards
 from spotjax.errors import UserError, command
 from spotjax.matching import RULES
@@ -36,30 +22,7 @@ from spotjax.systems import build
 from spotjax.tracks import Spotted, Track, Truth, VideoReport
 from spotjax.types import Dataset, Detection, System, Video
 
-Curves = dict[str, dict[str, np.ndarray]]
-"""Score curves f32[T] by problem and video id."""
-
-
-def score_run(workdir: Path, config: Config, dataset: Dataset, system: System) -> Curves:
-    """Score curves of all held-out subjects from the newest checkpoints of the run."""
-    subjects = plans.chosen_subjects(dataset, config.train.folds)
-    frames = sum(v.num_frames for v in dataset.videos if v.subject in subjects)
-    mesh = folds.make_mesh(1)
-    curves = {}
-    for problem in system.problems:
-        with checkpoints.Checkpoints(workdir, problem, read_only=True) as store:
-            tree, meta = store.restore()
-        if meta["epochs"] < config.train.epochs:
-            raise UserError(
-                f"{workdir}: {problem} is trained for {meta['epochs']} of {config.train.epochs} "
-                "epochs: run spotjax.train again, it goes on from there"
-            )
-        streams = training.put_streams(system, problem, dataset.streams, mesh)
-        with tqdm(total=frames, desc=f"score {problem}", unit="frame", disable=None) as bar:
-            curves[problem] = scoring.score_problem(
-                system, problem, dataset, subjects, tree["variables"], streams, bar.update
-            )
-    return curves
+ORACLE = " (chosen on the test subjects: not a result, only for comparison with such papers)"
 
 
 def evaluate_run(
@@ -70,8 +33,8 @@ def evaluate_run(
     `folder` holds the shards of `dataset`; those of the baselines lie beside it.
     """
     system = build(config.system, dict(dataset.k))
-    sources = baseline_sets(workdir, config, dataset, folder)
-    curves = score_run(workdir, config, dataset, system)
+    sources = baseline_sets(workdir, config, dataset, system, folder)
+    curves, epochs = chosen_curves(workdir, config, dataset, system)
     subjects = plans.chosen_subjects(dataset, config.train.folds)
     videos = [video for video in dataset.videos if video.subject in subjects]
     options = config.evaluation
@@ -79,19 +42,23 @@ def evaluate_run(
     found, drawn = {}, {}
     for video in videos:
         found[video.id], drawn[video.id] = decode_video(system, dataset, video, curves)
+    free = {
+        name: spot_baseline(name, source, config, videos, system.types)
+        for name, source in sources.items()
+    }
     per_subject = evaluation.by_subject(videos, found, options)
     metrics = {
-        "protocol": protocol.describe(config, dataset, videos, command_line),
+        "protocol": protocol.describe(config, dataset, system, videos, command_line)
+        | ({"chosen_epochs": epochs} if epochs else {}),
         "results": evaluation.table(videos, found, options),
         "baselines": {
-            name: evaluation.table(videos, spot_baseline(name, source, config, videos), options)
-            for name, source in sources.items()
+            name: evaluation.table(videos, detections, options) for name, detections in free.items()
         },
         "chance": evaluation.chance(videos, found, options, config.train.seed),
         "bootstrap": evaluation.bootstrap(per_subject, options.bootstrap, config.train.seed),
-        "variants": variants(config, system, dataset, videos, curves, sources),
+        "variants": variants(config, system, dataset, videos, curves, free),
         "subjects": evaluation.as_json(per_subject),
-        "warnings": protocol.warnings(config, dataset, found),
+        "warnings": protocol.warnings(config, dataset, system, found),
     }
     files.write_json(workdir / "metrics.json", metrics)
     files.write_text(workdir / "intervals.csv", export.intervals_csv(videos, found))
@@ -105,17 +72,8 @@ def evaluate_run(
     return metrics
 
 
-def decode_video(
-    system: System, dataset: Dataset, video: Video, curves: Curves, **overrides: Any
-) -> tuple[list[Detection], Any]:
-    """Detections and drawn curves of one video; `overrides` replace decoding options."""
-    scores = {problem: curves[problem][video.id] for problem in system.problems}
-    valid = {p: dataset.streams[f"valid_{p}"][video.rows] > 0 for p in system.problems}
-    return system.decode(scores, valid, **overrides)
-
-
 def baseline_sets(
-    workdir: Path, config: Config, dataset: Dataset, folder: Path
+    workdir: Path, config: Config, dataset: Dataset, system: System, folder: Path
 ) -> dict[str, Dataset]:
     """The data set that each baseline of the config reads: the system's or its own shards.
 
@@ -124,7 +82,7 @@ def baseline_sets(
     sets: dict[str, Dataset] = {}
     for name in config.baselines.names:
         source, place = dataset, folder
-        if name in schema.BASELINE_FEATURES:
+        if schema.has_own_shards(config, name):
             place = schema.shards_folder(config, name)
             if not place.is_absolute() and not place.exists():
                 place = folder.parent / place.name
@@ -135,12 +93,6 @@ def baseline_sets(
                     f"--config.baselines.names={name}, or leave it out of baselines.names"
                 )
             source = shards.load(place, config, name)
-        wanted = [f"{s}{type}" for s in BASELINES[name].streams for type in config.system.types]
-        if missing := [stream for stream in wanted if stream not in source.streams]:
-            raise UserError(
-                f"{place}: has no stream {missing[0]}, which the baseline {name} reads: leave it "
-                "out of --config.baselines.names"
-            )
         if _labels(source) != _labels(dataset):
             raise UserError(
                 f"{place}: was made of other videos or labels than {folder}: delete it and run "
@@ -155,11 +107,15 @@ def _labels(dataset: Dataset) -> list[Any]:
 
 
 def spot_baseline(
-    name: str, source: Dataset, config: Config, videos: Sequence[Video]
+    name: str,
+    source: Dataset,
+    config: Config,
+    videos: Sequence[Video],
+    types: Sequence[str] = EXPRESSION_TYPES,
 ) -> dict[str, list[Detection]]:
     """A training-free method's detections by video id."""
-    spot = BASELINES[name].spot
-    return {video.id: spot(source, video, config.system.types, config) for video in videos}
+    spot = BASELINES[name]
+    return {video.id: spot(source, video, types, config) for video in videos}
 
 
 def variants(
@@ -168,23 +124,19 @@ def variants(
     dataset: Dataset,
     videos: Sequence[Video],
     curves: Curves,
-    sources: dict[str, Dataset],
+    free: dict[str, dict[str, list[Detection]]],
 ) -> list[dict[str, Any]]:
-    """The same scores under each matching rule and each placement of the interval."""
+    """The same scores under each matching rule and each way of decoding of `system.variants`."""
     rows = []
-    for interval in ("published", "centred"):
-        found = {
-            v.id: decode_video(system, dataset, v, curves, interval=interval)[0] for v in videos
-        }
-        moved = override(config, [f"system.interval={interval}"])
-        free = {n: spot_baseline(n, source, moved, videos) for n, source in sources.items()}
+    for options in system.variants:
+        found = {v.id: decode_video(system, dataset, v, curves, **options)[0] for v in videos}
+        current = all(system.about[key] == value for key, value in options.items())
         for rule in RULES:
-            chosen = (config.system.interval, config.evaluation.rule)
             rows.append(
                 {
                     "rule": rule,
-                    "interval": interval,
-                    "headline": (interval, rule) == chosen,
+                    "decoding": ", ".join(f"{key} {value}" for key, value in options.items()),
+                    "headline": current and rule == config.evaluation.rule,
                     "results": evaluation.counts(videos, found, config.evaluation, rule),
                     "baselines": {
                         name: evaluation.counts(videos, detections, config.evaluation, rule)
@@ -193,16 +145,6 @@ def variants(
                 }
             )
     return rows
-
-
-def write_curves(path: Path, curves: Curves) -> None:
-    """Raw score curves as `<type>/<subject>/<video>` f32[T], NaN where a row has no score."""
-    arrays = {
-        f"{p}/{video}": curve for p, group in curves.items() for video, curve in group.items()
-    }
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    files.write_bytes(path, buffer.getvalue())
 
 
 def video_report(
@@ -270,7 +212,7 @@ def print_results(workdir: Path, metrics: Any) -> None:
     print(
         f"\n{about['system']} on {about['data_set']}: {about['subjects']} LOSO folds, "
         f"{about['num_videos']} videos, rule {about['rule']}, IoU >= {about['iou']}, "
-        f"interval {about['interval']}, epoch {about['epoch_choice']}"
+        f"epoch {about['epoch_choice']}{ORACLE if about['epoch_choice'] == 'oracle' else ''}"
     )
     print(f"{'':<20}{'F1':>7}{'prec.':>8}{'recall':>8}{'AP':>8}{'TP':>8}{'FP':>8}{'FN':>8}")
     for type in (*EXPRESSION_TYPES, "overall"):

@@ -58,6 +58,21 @@ def counts(
     return {type: value.as_dict() for type, value in found.items()}
 
 
+def overall(videos: Sequence[Video], detections: Detections, options: Evaluate) -> Counts:
+    """Counts of both types together under the config's rule."""
+    return sum(
+        (
+            metrics.count(
+                results_of(videos, detections, type, options.videos).values(),
+                options.rule,
+                options.iou,
+            )
+            for type in EXPRESSION_TYPES
+        ),
+        Counts(),
+    )
+
+
 def table(videos: Sequence[Video], detections: Detections, options: Evaluate) -> Table:
     """The result table of these detections under the config's rule, with AP.
 

@@ -294,7 +294,8 @@ def _score(where: str, text: str) -> float:
         raise UserError(f"{where}: score is missing: give every row one, or remove the column")
     value = float(text) if NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
-        raise UserError(f"{where}: score {text!r} is not a finite number: correct the row")
+        hint = "write a decimal point" if "," in text else "correct the row"
+        raise UserError(f"{where}: score {text!r} is not a finite number: {hint}")
     return value
 
 

@@ -12,7 +12,12 @@ MEANINGS: dict[str, str | dict[str, str]] = {
         "published": "peak ± k on the first frames of the pairs",
         "centred": "peak ± k moved by k/2 to the centre of the pairs",
     },
-    "epoch_choice": {"last": "the last epoch, never the best one on the held-out subject"},
+    "epoch_choice": {
+        "last": "the last epoch, never the best one on the held-out subject",
+        "validation": "per fold the best one on training subjects that it did not train on",
+        "oracle": "per fold the best one on the HELD-OUT subject: no result, only for comparison "
+        "with papers that chose so",
+    },
     "iou": "least overlap of a true positive with its annotation",
     "k": "frames between the two images of a pair",
     "p": "threshold = mean + p (maximum - mean) of a video's score",
@@ -134,11 +139,11 @@ as many intervals of the same lengths at random places (mean counts).</p>
 {% endfor %}
 {% if variants %}
 <h2 id="variants">Variants</h2>
-<p>The same scores under each matching rule of the field and each placement of the interval. The
+<p>The same scores under each matching rule of the field and each way of decoding. The
 marked row is the result above; the others show how much of it depends on these two choices. Under
 sfamnet and megc2020 a count may be negative: an interval or an annotation may count twice.</p>
 <div class="wide"><table>
-<thead><tr><th class="text" rowspan="2">matching rule</th><th class="text" rowspan="2">interval</th>
+<thead><tr><th class="text" rowspan="2">matching rule</th><th class="text" rowspan="2">decoding</th>
 {% for type in types %}<th class="over" colspan="{{ 3 if beside else 2 }}">{{ type }}</th>
 {% endfor %}
 <th rowspan="2"></th></tr>
@@ -147,7 +152,7 @@ sfamnet and megc2020 a count may be negative: an interval or an annotation may c
 <tbody>
 {% for row in variants %}
 <tr{% if row.headline %} class="mark main"{% endif %}>
-<td class="text">{{ row.rule }}</td><td class="text">{{ row.interval }}</td>
+<td class="text">{{ row.rule }}</td><td class="text">{{ row.decoding }}</td>
 {% for type in types %}
 {% set mine = row.results.get(type, {}) %}
 <td>{{ mine.f1|ratio }}</td>

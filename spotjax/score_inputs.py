@@ -79,9 +79,10 @@ def place(
 ) -> dict[VideoName, str]:
     """The id among `known` of each of `names`; a name that has none is left out.
 
-    Equal strings are equal videos (`subject/video` may stand in a single column).  A name
-    without subject also stands for `subject/video`, and the other way round, if only one of
-    the two files has subjects and no two subjects in `all_names` share the plain name.
+    Equal strings are equal videos (`subject/video` may stand in a single column, also written
+    `subject_video` as in submissions to MEGC).  A name without subject also stands for
+    `subject/video`, and the other way round, if only one of the two files has subjects and no two
+    subjects in `all_names` share the plain name.
     """
     subjects: dict[str, set[str]] = {}
     for name in all_names:
@@ -89,6 +90,8 @@ def place(
             subjects.setdefault(name.video, set()).add(name.subject)
     ids = {name.id for name in known}
     plain = {name.video: name for name in known if len(subjects.get(name.video, ())) <= 1}
+    joined = {name.id.replace("/", "_"): name.id for name in known}
+    clear = len(joined) == len(ids)
     placed = {}
     for name in names:
         other = plain.get(name.video)
@@ -96,12 +99,16 @@ def place(
             placed[name] = name.id
         elif other is not None and bool(other.subject) != bool(name.subject):
             placed[name] = other.id
+        elif clear and name.id.replace("/", "_") in joined:
+            placed[name] = joined[name.id.replace("/", "_")]
     return placed
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`did you mean 'x'?` for the known name nearest to `name`; empty if there are none."""
-    found = get_close_matches(name, list(known), n=1, cutoff=0.0)
+    """`did you mean 'x'?` for the known name nearest to `name`; empty if none is near."""
+    listed = list(known)
+    found = [other for other in listed if other.lower() == name.lower()]
+    found = found or get_close_matches(name, listed, n=1, cutoff=0.7)
     return f"did you mean {found[0]!r}?" if found else ""
 
 
@@ -122,7 +129,8 @@ def _unknown(
         )
     hint = nearest(row.name.id, [name.id for name in known])
     return UserError(
-        f"{where} is not in {source}: {hint}  Otherwise list all videos of the set with --videos"
+        f"{where} is not in {source}: {hint + ' ' if hint else ''}list all videos of the set with "
+        "--videos"
     )
 
 

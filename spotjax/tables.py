@@ -6,18 +6,18 @@ data set, type and metric, with the protocol that they were obtained by.
 """
 
 import argparse
-import json
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from spotjax import export, files, published
 from spotjax.config import EXPRESSION_TYPES
 from spotjax.errors import UserError, command
-from spotjax.published import Beside, Counts, Record
+from spotjax.published import Counts, Record
+from spotjax.run_tables import Compared, compare_all
 
 WIDTH = 100
 TYPES = (*EXPRESSION_TYPES, "overall", None)
@@ -49,14 +49,6 @@ examples:
       the same values as files
 
 Printed rows that a run's system and its baselines are set beside: """
-
-
-class Compared(NamedTuple):
-    """A run directory, its protocol and its values beside printed ones."""
-
-    folder: Path
-    protocol: Mapping[str, Any]
-    pairs: list[Beside]
 
 
 def overview() -> str:
@@ -144,52 +136,6 @@ def errata(records: Iterable[Record]) -> list[str]:
         ],
         "!",
     )
-
-
-def compare(folder: Path, words: Mapping[str, str | None]) -> Compared:
-    """A run's results beside the records that `words` choose, by default of its system's paper.
-
-    Raises UserError if the folder holds no results or nothing printed goes with them.
-    """
-    metrics = read_results(folder)
-    protocol = metrics["protocol"]
-    system = protocol["system"]
-    if not words["paper"] and system not in published.SYSTEMS:
-        known = ", ".join(published.SYSTEMS)
-        raise UserError(f"{folder}: system {system!r} has no paper here ({known}): name a --paper")
-    paper = words["paper"] or published.SYSTEMS[system].paper
-    pairs = published.beside(metrics, published.find(**{**words, "paper": paper}))
-    if not pairs:
-        raise UserError(
-            f"{folder}: the chosen rows of {paper} hold no value for {system} or its baselines on "
-            f"{protocol['data_set']}: see python -m spotjax.tables for what there is"
-        )
-    return Compared(folder, protocol, pairs)
-
-
-def read_results(folder: Path) -> Any:
-    """metrics.json of a run.  Raises UserError: no run directory, not evaluated, no results."""
-    path = folder / "metrics.json"
-    if not path.exists():
-        if not (folder / "config.json").exists():
-            raise UserError(
-                f"{folder}: no run directory (config.json is missing): "
-                "name the --workdir of spotjax.train"
-            )
-        raise UserError(
-            f"{folder}: not evaluated yet (metrics.json is missing): "
-            f"run python -m spotjax.evaluate --workdir {folder}"
-        )
-    try:
-        metrics = json.loads(path.read_text())
-        whole = {"system", "data_set"} <= set(metrics["protocol"]) and metrics["results"]["overall"]
-    except (ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
-        raise UserError(
-            f"{path}: not the results of a run: run python -m spotjax.evaluate --workdir {folder}"
-        )
-    return metrics
 
 
 def show_compared(compared: Compared) -> str:
@@ -324,8 +270,9 @@ def main(argv: list[str]) -> int:
     """Command line."""
     options = arguments(argv)
     words = {word: getattr(options, word) for word in WORDS}
+    notes: list[str] = []
     if options.run:
-        runs = [compare(folder, words) for folder in options.run]
+        runs, notes = compare_all(options.run, words)
         text = "\n\n".join(show_compared(run) for run in runs)
         rows = [row for run in runs for row in flat_compared(run)]
     else:
@@ -336,7 +283,7 @@ def main(argv: list[str]) -> int:
         files.write_json(options.json, rows)
     if options.csv:
         files.write_text(options.csv, csv_of(rows))
-    print(text)
+    print("\n".join([text, *notes]))
     return 0
 
 

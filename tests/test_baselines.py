@@ -30,12 +30,12 @@ def data_set(name: str, bumps: dict[str, tuple[int, int]], k: dict[str, int]) ->
 def test_a_bump_becomes_an_interval_of_its_length(name: str) -> None:
     k = {"macro": 39, "micro": 12}
     dataset = data_set(name, {"macro": (100, 125), "micro": (200, 209)}, k)
-    found = BASELINES[name].spot(dataset, dataset.videos[0], ("macro", "micro"), CONFIG)
+    found = BASELINES[name](dataset, dataset.videos[0], ("macro", "micro"), CONFIG)
     assert [(d.onset, d.offset, d.type) for d in found] == [
         (100, 125, "macro"), (200, 209, "micro"),
     ]  # fmt: skip
     assert all(d.onset <= d.apex <= d.offset and d.score > 0 for d in found)
-    only = BASELINES[name].spot(dataset, dataset.videos[0], ("micro",), CONFIG)
+    only = BASELINES[name](dataset, dataset.videos[0], ("micro",), CONFIG)
     assert [d.type for d in only] == ["micro"]
 
 
@@ -43,7 +43,7 @@ def test_a_bump_becomes_an_interval_of_its_length(name: str) -> None:
 def test_lengths_separate_the_types(name: str) -> None:
     k = {"macro": 39, "micro": 12}
     dataset = data_set(name, {"macro": (100, 115), "micro": (200, 216)}, k)  # 16 and 17 frames
-    assert BASELINES[name].spot(dataset, dataset.videos[0], ("macro", "micro"), CONFIG) == []
+    assert BASELINES[name](dataset, dataset.videos[0], ("macro", "micro"), CONFIG) == []
 
 
 def test_bins_of_megc2019() -> None:
@@ -52,18 +52,18 @@ def test_bins_of_megc2019() -> None:
         CONFIG, baselines=dataclasses.replace(CONFIG.baselines, lbp_chi2=settings)
     )
     dataset = data_set("lbp_chi2", {"micro": (150, 158)}, {"micro": 5})
-    found = BASELINES["lbp_chi2"].spot(dataset, dataset.videos[0], ("micro",), config)
+    found = BASELINES["lbp_chi2"](dataset, dataset.videos[0], ("micro",), config)
     assert [(d.onset, d.offset) for d in found] == [(150, 158)]
 
 
 def test_strain_sum_is_decoded_as_softnets_score() -> None:
     dataset = data_set("strain_sum", {"macro": (100, 110)}, {"macro": 18})
-    found = BASELINES["strain_sum"].spot(dataset, dataset.videos[0], ("macro",), CONFIG)
+    found = BASELINES["strain_sum"](dataset, dataset.videos[0], ("macro",), CONFIG)
     assert [(d.offset - d.onset, d.type) for d in found] == [(36, "macro")]
     moved = dataclasses.replace(
         CONFIG, system=dataclasses.replace(CONFIG.system, interval="centred")
     )
-    later = BASELINES["strain_sum"].spot(dataset, dataset.videos[0], ("macro",), moved)
+    later = BASELINES["strain_sum"](dataset, dataset.videos[0], ("macro",), moved)
     assert later[0].onset - found[0].onset == 9
 
 

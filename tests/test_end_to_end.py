@@ -18,10 +18,11 @@ from spotjax import checkpoints, evaluation, training
 from spotjax import folds as folds_lib
 from spotjax.cli import load_config
 from spotjax.config import Evaluate
+from spotjax.curves import decode_video
 from spotjax.data import plans, schema, shards
-from spotjax.evaluate import decode_video, spot_baseline
+from spotjax.evaluate import spot_baseline
 from spotjax.matching import RULES
-from spotjax.scoring import score_problem
+from spotjax.scoring import held_out_videos, score_problem
 from spotjax.systems import build
 
 ROOT = Path(__file__).parents[1]
@@ -132,8 +133,8 @@ def test_a_run_writes_everything_it_promises(finished, rendered):
     scores = workdir / "scores.json"
     again = run("spotjax.score", *files, "--rule", "all", f"--json={scores}")
     assert again.returncode == 0, again.stderr
-    placed = metrics["protocol"]["interval"]
-    here = {v["rule"]: v["results"] for v in metrics["variants"] if v["interval"] == placed}
+    placed = f"interval {metrics['protocol']['interval']}"
+    here = {v["rule"]: v["results"] for v in metrics["variants"] if v["decoding"] == placed}
     assert json.loads(scores.read_text()) == here  # the command counts as the evaluation does
     curves = np.load(workdir / "curves.npz")
     assert len(curves.files) == 12
@@ -216,8 +217,14 @@ def test_a_killed_run_ends_with_the_same_parameters(finished, rendered, tmp_path
     ("override", "message"),
     [
         ("train.epochs=7", "this run has train.epochs=3, the config wants 7: choose another"),
-        ("features.k_macro=5", "features.k_macro=.*, the config wants 5: delete the folder"),
-        ("features.flow.method=farneback", "made with features.flow=.*'dis'"),
+        (
+            "features.k_macro=5",
+            "has k_macro=.*, config wants 5: choose another --config.data.shards",
+        ),
+        (
+            "features.flow.method=farneback",
+            "has features.flow.method=dis, config wants farneback: choose",
+        ),
         ("train.folds=s99", "no subject 's99'"),
     ],
 )
@@ -258,9 +265,9 @@ def test_damaged_shards_are_refused_by_name(finished, rendered):
 def spotting(config, dataset, states, system):
     """Macro F1 and AP of these parameters on the subjects that each fold held out."""
     arrays = training.put_streams(system, "macro", dataset.streams, folds_lib.make_mesh(1))
-    curves = {
-        "macro": score_problem(system, "macro", dataset, dataset.subjects, states.variables, arrays)
-    }
+    videos_of = held_out_videos(dataset, dataset.subjects)
+    found = score_problem(system, "macro", dataset, videos_of, states.variables, arrays)
+    curves = {"macro": {name: curve for group in found for name, curve in group.items()}}
     curves["micro"] = {v.id: np.full(v.num_frames, np.nan, np.float32) for v in dataset.videos}
     found = {v.id: decode_video(system, dataset, v, curves)[0] for v in dataset.videos}
     return evaluation.table(dataset.videos, found, Evaluate())["macro"]

@@ -80,7 +80,7 @@ def make_metrics(subject: str = "s15") -> dict[str, Any]:
         "variants": [
             {
                 "rule": rule,
-                "interval": "published",
+                "decoding": "interval published",
                 "headline": rule == "softnet",
                 "results": rows,
                 "baselines": {"strain_sum": none},

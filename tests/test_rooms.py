@@ -19,7 +19,10 @@ NUMPY_ONLY = [
     "score_inputs",
     "score",
     "decode",
-    "evaluation", "export",
+    "evaluation",
+    "boundary_labels",
+    "proposals",
+    "export",
     "plots",
     "report",
 ]

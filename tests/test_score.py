@@ -187,11 +187,23 @@ def test_bad_arguments(tmp_path, capsys):
     assert "No such file" in error(capsys, [*inputs, "--json", str(tmp_path / "no" / "x.json")])
 
 
+def test_subject_and_video_joined_as_in_submissions_to_megc(tmp_path, capsys):
+    pred = "vid,pred_onset,pred_offset,type\ns15_0101,10,20,mae\nspNO.1_a,5,9,me\n"
+    truth = "subject,video,type,onset,offset\ns15,0101,macro,10,20\nspNO.1,a,micro,5,9\n"
+    assert score.main(files(tmp_path, pred, truth)) == 0
+    out = capsys.readouterr().out
+    assert "overall     1.0000" in out
+    # two known names that join alike are nobody's
+    truth = "subject,video,type,onset,offset\na_b,c,macro,1,2\na,b_c,macro,1,2\n"
+    pred = "vid,pred_onset,pred_offset,type\na_b_c,1,2,mae\n"
+    assert "video 'a_b_c' is not in" in error(capsys, files(tmp_path, pred, truth))
+
+
 def test_videos_that_are_not_known(tmp_path, capsys):
     pred = PRED + "c2,macro,1,2,0\n"
     message = error(capsys, files(tmp_path, pred, TRUTH + "c1,macro,1,2\n"))
     assert "pred.csv, line 6: video 'c2' is not in" in message
-    assert "gt.csv: did you mean 'c1'? Otherwise list all videos of the set with --vi" in message
+    assert "gt.csv: list all videos of the set with --videos" in message
     assert score.main(files(tmp_path, pred, videos="video,frames\na,99\nb,99\nc2,99\n")) == 0
     capsys.readouterr()
     message = error(capsys, files(tmp_path, videos="video,frames\na,99\n"))

@@ -12,6 +12,7 @@ may be empty.  Frame rates come from the video files, `data.fps` gives that of i
 """
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import numpy as np
 from spotjax.config import Annotation, Data
 from spotjax.errors import UserError
 
-from ..video import VIDEO_SUFFIXES, count_frames, header_fps
+from ..video import VIDEO_SUFFIXES, count_frames, header_fps, header_frames
 from . import rules
 from .base import (
     IMAGE_SUFFIXES,
@@ -53,13 +54,25 @@ def read(data: Data, root: Path) -> RawDataset:
     if not places:
         raise UserError(f"{root}: no video in it: expected {HOLDS}")
     file = root / ANNOTATION
+    if not file.is_file():
+        raise UserError(
+            f"{file}: no such file: write there {_HEADER}, one line per expression (or set "
+            "--config.data.layout to the data set's own layout)"
+        )
     subjects = {name: _subject_of(name) for name in places}
     annotations = read_annotations(file, subjects, data, options)
     files = [path for path in places.values() if path.is_file()]
     counts = dict(zip(files, count_frames(files), strict=True))
     found = [_found(subjects[name], name, path, counts, data) for name, path in places.items()]
-    rates = sorted({item.fps for item in found})
+    rates = sorted({item.fps for item in found if item.fps})
     notes = list(annotations.quirks)
+    for path in files:
+        promised = header_frames(path)
+        if counts[path] and promised - counts[path] > max(10, promised // 50):
+            notes.append(
+                f"{path.name}: only {counts[path]} of the {promised} frames that its header names "
+                "can be decoded: copy or save it again"
+            )
     if len(rates) > 1:
         shown = ", ".join(f"{rate:g}" for rate in rates)
         notes.append(f"videos of different frame rates: {shown} fps (k is counted in frames)")
@@ -155,12 +168,15 @@ def _has_images(folder: Path) -> bool:
 def _name(path: Path, root: Path) -> str:
     """`anna/interview`: the path below `root`; a video file loses its suffix."""
     below = path.relative_to(root)
-    return (below.with_suffix("") if path.is_file() else below).as_posix()
+    text = (below.with_suffix("") if path.is_file() else below).as_posix()
+    return unicodedata.normalize("NFC", text)  # macOS decomposes letters with accents
 
 
 def _key(name: str) -> str:
     """The name that two spellings of a video share."""
-    plain = name.strip().replace("\\", "/").strip("/").removeprefix("./")
+    plain = (
+        unicodedata.normalize("NFC", name).strip().replace("\\", "/").strip("/").removeprefix("./")
+    )
     path = Path(plain)
     return (path.with_suffix("") if path.suffix.lower() in VIDEO_SUFFIXES else path).as_posix()
 

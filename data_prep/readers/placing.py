@@ -137,7 +137,9 @@ def _video(
                        f"{video}: {missing}")  # fmt: skip
     depth: tuple[Path, ...] = ()
     if found.depth is not None and not problem:
-        depth, problem = _depth_of(found.depth, ids)
+        depth, lack = _depth_of(found.depth, ids)
+        if lack:
+            quirks.add("video without usable depth images", f"{video}: {lack}")
     kept = [pair for row in rows if (pair := _place(row, ids, data, rules, quirks)) is not None]
     step = data.sample_every
     return RawVideo(
@@ -156,16 +158,15 @@ def _video(
 
 
 def _depth_of(folder: Path, ids: np.ndarray) -> tuple[tuple[Path, ...], str]:
-    """The depth image of every frame, or what is wrong with them."""
+    """The depth image of every frame, or none and what is wrong with them."""
     paths, numbers, problem = list_images(folder)
     by_number = dict(zip(numbers.tolist(), paths, strict=True))
     lacking = [number for number in ids.tolist() if number not in by_number]
     if lacking:
-        return (), (
-            f"{folder}: depth image {lacking[0]} is missing ({len(lacking)} in all): copy the "
-            "missing images there"
-        )
-    return tuple(by_number[number] for number in ids.tolist()), problem
+        return (), f"{folder.name}/{lacking[0]} is missing, {len(lacking)} in all"
+    if problem:
+        return (), problem
+    return tuple(by_number[number] for number in ids.tolist()), ""
 
 
 def _place(

@@ -129,10 +129,8 @@ def csv_lines(file: Path) -> Iterator[Line]:
         text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{file}: no such file: put the annotation there") from None
-    except (UnicodeDecodeError, OSError) as error:
-        raise UserError(
-            f"{file}: cannot be read as text ({error}): save it as CSV in UTF-8"
-        ) from None
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: is not UTF-8 text: save it as CSV UTF-8") from None
     if "\0" in text:
         raise UserError(f"{file}: is no text file: save it as CSV in UTF-8")
     first = text.split("\n", 1)[0]

@@ -77,14 +77,22 @@ def data_root(config: Config) -> Path:
     return Path(config.data.synthetic.root)
 
 
-BASELINE_FEATURES = {"mdmd": ("k_macro", "k_micro", "flow", "directions"),
-                     "lbp_chi2": ("k_macro", "k_micro")}  # fmt: skip
-"""Baselines with features of their own, and the config keys that decide these."""
+BASELINE_FEATURES = {
+    "strain_sum": ("softnet", ("k_macro", "k_micro", "roi", "flow")),
+    "mdmd": ("mdmd", ("k_macro", "k_micro", "flow", "directions")),
+    "lbp_chi2": ("lbp_chi2", ("k_macro", "k_micro")),
+}
+"""Features that each baseline reads, and the config keys that decide them."""
 
 
 def kinds(config: Config) -> tuple[str, ...]:
     """What is extracted: "" is the system's features, the others are baselines'."""
-    return ("", *(name for name in config.baselines.names if name in BASELINE_FEATURES))
+    return ("", *(name for name in config.baselines.names if has_own_shards(config, name)))
+
+
+def has_own_shards(config: Config, baseline: str) -> bool:
+    """Whether a baseline's features are not the system's."""
+    return BASELINE_FEATURES[baseline][0] != config.features.name
 
 
 def feature_settings(config: Config, kind: str = "") -> dict[str, Any]:
@@ -95,8 +103,9 @@ def feature_settings(config: Config, kind: str = "") -> dict[str, Any]:
     values = config_lib.to_dict(config)
     if not kind:
         return values["features"]
-    chosen = {key: values["baselines"][kind][key] for key in BASELINE_FEATURES[kind]}
-    return {"name": kind, "face": values["features"]["face"], **chosen}
+    name, keys = BASELINE_FEATURES[kind]
+    chosen = {key: values["baselines"][kind][key] for key in keys}
+    return {"name": name, "face": values["features"]["face"], **chosen}
 
 
 def shards_folder(config: Config, kind: str = "") -> Path:
@@ -110,7 +119,10 @@ def shards_folder(config: Config, kind: str = "") -> Path:
 
 
 def extraction_digest(config: Config, k: dict[str, int], kind: str = "") -> str:
-    """Hash of everything that decides streams and labels: features, k, layout, annotation rules."""
+    """Hash of everything that decides the values of the streams: features, k, frames taken.
+
+    Labels follow the annotation and its rules; they are rewritten without computing anything anew.
+    """
     return config_lib.digest(_extracted(config, kind) | {"k": k})
 
 
@@ -122,4 +134,14 @@ def read_settings(config: Config) -> dict[str, Any]:
 
 
 def _extracted(config: Config, kind: str) -> dict[str, Any]:
-    return {"features": feature_settings(config, kind), "data": read_settings(config)}
+    frames = {key: v for key, v in read_settings(config).items() if key != "annotation"}
+    return {"features": feature_settings(config, kind), "data": frames}
+
+
+def sampled_k(k: int, every: int) -> int:
+    """k, given in the data set's own frames, in frames of which every `every`-th is taken.
+
+    >>> sampled_k(174, 1), sampled_k(174, 7), sampled_k(2, 7)
+    (174, 25, 1)
+    """
+    return max(1, int(k / every + 0.5))

@@ -165,7 +165,9 @@ def _refuse_other_extraction(
     read, reading = flat(manifest["data"]), flat(schema.read_settings(config))
     pairs = [(f"data.{key}", read.get(key), value) for key, value in reading.items()]
     pairs += [
-        (f"features.k_{type}", k, wanted.get(f"k_{type}") or k) for type, k in manifest["k"].items()
+        (f"features.k_{type}", k, schema.sampled_k(w, config.data.sample_every) if w else k)
+        for type, k in manifest["k"].items()
+        for w in [wanted.get(f"k_{type}")]
     ]
     pairs += [
         (f"features.{key}", made.get(key), wanted[key])

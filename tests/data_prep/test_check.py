@@ -10,15 +10,15 @@ from test_placing import FIXTURES
 from test_readers import touch_video
 from tiny_sets import ROWS, config_file, make_config, make_set, video_folder, write_workbook
 
-from data_prep import check
+from data_prep import check, checks
 from data_prep.published import FACTS, RELEASES
 from data_prep.readers import RawDataset, RawVideo
 from spotjax.config import Config, Data
 from spotjax.types import Interval
 
 
-def lines(config: Config, frames: int = 3) -> dict[str, list[check.Check]]:
-    found: dict[str, list[check.Check]] = {}
+def lines(config: Config, frames: int = 3) -> dict[str, list[checks.Check]]:
+    found: dict[str, list[checks.Check]] = {}
     for item in check.check(config, frames)[1]:
         found.setdefault(item.subject, []).append(item)
     return found
@@ -26,12 +26,15 @@ def lines(config: Config, frames: int = 3) -> dict[str, list[check.Check]]:
 
 def test_a_small_copy_is_odd_but_can_be_used(tiny: Path) -> None:
     found = lines(make_config(tiny))
-    assert not any(item.status == "bad" for items in found.values() for item in items)
+    bad = [item for items in found.values() for item in items if item.status == "bad"]
+    assert [item.text[:36] for item in bad] == [
+        "macro is annotated for 1 subject(s):", "micro is annotated for 1 subject(s):",
+    ]  # fmt: skip
     macro = found["macro"][0]
     assert (macro.status, macro.found, macro.expected) == ("odd", 1, 300)
     assert macro.text == "1, published are 300"
     assert found["subjects"][0].text == "2, published are 22"
-    assert found["fps"][0] == check.Check("ok", "fps", "30", [30.0])
+    assert found["fps"][0] == checks.Check("ok", "fps", "30", [30.0])
     assert found["k macro"][0].text == "6 frames from the annotation, published 18"
     assert found["annotation"][0].status == "odd"
     assert found["faces"][0].text == "found in 3 of 3 sampled frames (csv)"
@@ -71,23 +74,23 @@ def test_odd_intervals() -> None:
         Interval(50, -1, 50, "micro"), Interval(60, -1, 80, "micro"),
     )  # fmt: skip
     dataset = RawDataset("folder", (video,), ("a quirk: 1 (row 3)",), ())
-    found = [(item.subject, item.found) for item in check.check_intervals(dataset)]
+    found = [(item.subject, item.found) for item in checks.check_intervals(dataset)]
     assert found == [
         ("overlaps", 1), ("overlaps", 2), ("single frame", 1), ("long micro", 1), ("quirk", None),
     ]  # fmt: skip
-    assert all(item.status == "odd" for item in check.check_intervals(dataset))
+    assert all(item.status == "odd" for item in checks.check_intervals(dataset))
 
 
 def test_frame_rates_and_samples() -> None:
     slow = make_video(Interval(1, 2, 3, "macro"), fps=12.5)
     dataset = RawDataset("folder", (slow, make_video()), (), ())
     config = Config(name="x", data=Data(layout="folder"))
-    fps = next(item for item in check.check_counts(config, dataset) if item.subject == "fps")
+    fps = next(item for item in checks.check_counts(config, dataset) if item.subject == "fps")
     assert fps.status == "odd" and "12.5, 30" in fps.text and "below 25 fps" in fps.text
-    sample = check.sampled(dataset.videos, 7)
+    sample = checks.sampled(dataset.videos, 7)
     assert len(sample) == 7 and len({row for _, row in sample}) > 4
     assert {id(video) for video, _ in sample} == {id(video) for video in dataset.videos}
-    assert all(0 <= row < 200 for _, row in sample) and check.sampled((), 3) == []
+    assert all(0 <= row < 200 for _, row in sample) and checks.sampled((), 3) == []
 
 
 def test_published_numbers_are_those_of_the_real_tables(shared) -> None:  # type: ignore[no-untyped-def]
@@ -121,6 +124,8 @@ def test_a_real_workbook_without_videos_is_complete_in_its_counts(tmp_path: Path
 
 def test_the_command(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = config_file(tiny, tmp_path)
+    rows = [*ROWS, *((2, *row[1:]) for row in ROWS)]
+    write_workbook(tiny / "CAS(ME)^2code_final.xlsx", rows)
     out = tmp_path / "check.json"
     words = ["--config", str(file), "--frames", "2", "--json", str(out)]
     assert check.main([*words, "--export", str(tmp_path / "gt")]) == 0
@@ -128,6 +133,8 @@ def test_the_command(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         "subject,video,type,onset,apex,offset,emotion",
         "s15,0101,macro,11,15,23,negative",
         "s15,0101,micro,31,33,36,others",
+        "s16,0101,macro,11,15,23,negative",
+        "s16,0101,micro,31,33,36,others",
     ]
     assert (tmp_path / "gt/videos.csv").read_text().splitlines()[:2] == [
         "subject,video,frames", "s15,0101,60",

@@ -9,6 +9,7 @@ from tiny_sets import frame
 
 from data_prep import readers, video
 from data_prep.features import frames_of
+from data_prep.readers import folder
 from spotjax.config import Data
 from spotjax.errors import UserError
 from spotjax.types import Interval
@@ -130,6 +131,22 @@ def test_a_bad_csv_is_named(own: Path, text: str, message: str) -> None:
     assert "\n" not in str(info.value)
 
 
+def test_letters_with_accents_are_compared_composed(own: Path) -> None:
+    (own / "ben").rename(own / "Ju\u0308rgen")  # as macOS stores it
+    for name in ("J\u00fcrgen/reading", "Ju\u0308rgen/reading"):
+        (own / "annotations.csv").write_text(HEADER + f"{name},3,,9,ME,\n", encoding="utf-8")
+        dataset = read(own)
+        assert [v.id for v in dataset.videos if v.intervals] == ["J\u00fcrgen/reading"]
+
+
+def test_a_video_that_is_cut_short_is_noted(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "header_frames", lambda path: 300)
+    assert any(
+        "talk.avi: only 40 of the 300 frames that its header names" in quirk
+        for quirk in read(own).quirks
+    )
+
+
 def test_two_videos_of_one_name(own: Path) -> None:
     write_video(own / "anna/talk.mkv", 3)
     with pytest.raises(UserError, match=r"talk\.mkv: has the name of talk\.avi beside it"):
@@ -140,7 +157,9 @@ def test_what_is_missing_is_named(own: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"reading: its frame rate is not known: set --config"):
         read(own, fps=0.0)
     (own / "annotations.csv").unlink()
-    with pytest.raises(UserError, match=r"annotations\.csv: no such file: put the annotation"):
+    with pytest.raises(
+        UserError, match=r"annotations\.csv: no such file: write there the columns video,onset"
+    ):
         read(own)
     (tmp_path / "none").mkdir()
     (tmp_path / "none/notes.txt").touch()

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -148,7 +149,8 @@ def test_changed_labels_or_frames_touch_their_video_only(
     (video_folder(tiny, "s16") / "img050.jpg").unlink()
     prepare(make_config(tiny))
     err = capsys.readouterr().err
-    assert "computing s15/0101 anew" in err and "computing s16/0101 anew" in err
+    assert "s15/0101: labels rewritten" in err and "computing s15/0101" not in err
+    assert "computing s16/0101 anew: it has other frames now" in err
     changed = [
         path.stat().st_mtime_ns != old for path, old in zip(shards(folder), before, strict=True)
     ]
@@ -250,3 +252,32 @@ def test_a_synthetic_set_is_rendered_once(tmp_path: Path, monkeypatch: pytest.Mo
         prepare(make_config(tmp_path / "set", root=""))
     (tmp_path / "set").rename(tmp_path / "gone")
     assert prepare(config) == folder and len(calls) == 2  # nothing is rendered for a complete set
+
+
+@pytest.mark.usefixtures("quick_flow")
+def test_other_rules_for_the_annotation_rewrite_labels_only(tiny: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    config = with_features(make_config(tiny), k_macro=6, k_micro=3)
+    folder = prepare(config)
+    flow_before = contents(folder)
+    monkeypatch.setattr(write_shards, "make_shard", lambda *words: pytest.fail("computed anew"))
+    shorter = dataclasses.replace(config.data.annotation, longest_macro=5)
+    other = dataclasses.replace(config, data=dataclasses.replace(config.data, annotation=shorter))
+    assert prepare(other) == folder
+    assert [len(video["intervals"]) for video in manifest(folder)["videos"]] == [1, 0, 0]
+    dataset = load(folder, other)
+    assert [i.type for i in dataset.videos[0].intervals] == ["micro"]
+    with pytest.raises(UserError, match=r"made with data\.annotation\.longest_macro=5, the config"):
+        load(folder, config)
+    prepare(config)
+    assert contents(folder) == flow_before
+
+
+@pytest.mark.usefixtures("quick_flow")
+def test_k_that_follows_from_a_changed_annotation_is_explained(tiny: Path) -> None:
+    prepare(make_config(tiny))
+    write_workbook(tiny / "CAS(ME)^2code_final.xlsx", [(*ROWS[0][:4], 33, *ROWS[0][5:]), ROWS[1]])
+    with pytest.raises(
+        UserError, match=r"has k_macro=6, config wants 11 \(it follows from the ann"
+    ):
+        prepare(make_config(tiny))
+    prepare(with_features(make_config(tiny), k_macro=6))
