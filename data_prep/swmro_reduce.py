@@ -30,7 +30,7 @@ def mdmo8(vectors: np.ndarray, part: str) -> np.ndarray:
     """
     angle = np.arctan2(vectors[:, 1], vectors[:, 0])
     direction = np.floor(angle * np.float32(4 / np.pi)).astype(np.intp) & 7
-    fullest = np.bincount(direction, minlength=8).argmax()
+    fullest = np.argmax(np.bincount(direction, minlength=8))
     return vectors[direction == fullest].mean(axis=0)
 
 
@@ -49,7 +49,7 @@ def abpn(vectors: np.ndarray, part: str) -> np.ndarray:
     edges, share = ((45, 135, 225, 315), 0.88) if part == "nose" else ((30, 150, 210, 330), 0.6)
     angle = np.degrees(np.arctan2(vectors[:, 1], vectors[:, 0])) % 360
     direction = (np.searchsorted(edges, angle, side="right") - 1) % 4
-    main = vectors[direction == np.bincount(direction, minlength=4).argmax()]
+    main = vectors[direction == np.argmax(np.bincount(direction, minlength=4))]
     longest = _longest(main, len(main) - max(1, int(len(main) * share)))
     total = longest.sum(axis=0)
     length = np.linalg.norm(longest, axis=1).mean()

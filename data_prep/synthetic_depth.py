@@ -12,6 +12,8 @@ Then come a sensor's faults: noise, whole millimetres, and 0 where nothing was m
 along the outline, in the shadow that the person throws on the wall, and in random specks.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -173,8 +175,8 @@ def _skull(
 
 
 def _radius(
-    x: npt.NDArray[np.generic],
-    y: npt.NDArray[np.generic],
+    x: npt.NDArray[Any],
+    y: npt.NDArray[Any],
     landmarks: Floats,
     half_axes: tuple[float, float],
 ) -> npt.NDArray[np.float64]:

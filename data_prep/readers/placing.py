@@ -190,7 +190,7 @@ def _place(
     else:
         onset = int(np.searchsorted(ids, numbers[0], "left"))
         offset = int(np.searchsorted(ids, numbers[2], "right")) - 1
-        apex = int(np.abs(ids - numbers[1]).argmin())
+        apex = int(np.argmin(np.abs(ids - numbers[1])))
     if onset > offset:
         quirks.add("interval of which no frame is there, dropped", place)
         return None

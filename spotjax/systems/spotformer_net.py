@@ -189,7 +189,7 @@ def largest_of(parts: tuple[int, ...], h: jax.Array) -> jax.Array:
     other rounding, as on a CPU in all layers below the first pooling.
     """
     nodes = [h[:, node] for node in range(h.shape[1])]
-    ends = np.cumsum(parts)
+    ends = np.cumsum(parts).tolist()
     groups = [nodes[end - part : end] for part, end in zip(parts, ends, strict=True)]
     return jnp.stack([reduce(_larger, group) for group in groups], axis=1)
 
