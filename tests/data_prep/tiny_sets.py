@@ -25,6 +25,7 @@ ROWS: tuple[tuple[object, ...], ...] = (
     (1, "disgust1_1", 11, 15, 23, "4", "negative", "macro-expression", "disgust"),
     (1, "disgust1_2", 31, 33, 36, 43, "others", "micro-expression", "disgust"),
 )
+SUBJECTS = ((1, "s15"), (2, "s16"), (3, "s19"))
 Videos = tuple[tuple[str, str, int], ...]
 VIDEOS: Videos = (("s15", "0101", 60), ("s15", "0401", 44), ("s16", "0101", 50))
 
@@ -64,7 +65,7 @@ def write_workbook(path: Path, rows: Iterable[tuple[object, ...]] = ROWS) -> Non
     codes.title, subjects.title, videos.title = "CASFEcode_final", "naming rule1", "naming rule2"
     for row in rows:
         codes.append(row)
-    for number, folder in ((1, "s15"), (2, "s16")):
+    for number, folder in SUBJECTS:
         subjects.append((int(folder[1:]), folder, number))
     for code, clip in CODES.items():
         videos.append((code, clip))
