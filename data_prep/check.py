@@ -25,6 +25,7 @@ from .checks import Check, some
 from .published import FACTS
 from .readers import RawDataset
 
+STDOUT = "-"
 SHOWN = 5
 """Bad lines of one kind that are printed."""
 _DESCRIPTION = """\
@@ -100,12 +101,36 @@ def export_truths(dataset: RawDataset, folder: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(f"python -m {__package__}.check", _DESCRIPTION)
     parser.add_argument("--config", metavar="FILE[:ARG]", help="config file")
-    parser.add_argument("--json", metavar="FILE", help="write the checks there too")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        nargs="?",
+        const=STDOUT,
+        help="write the checks there too; without FILE: to the terminal, instead of the table",
+    )
     parser.add_argument(
         "--export", metavar="DIR", help="write truths.csv and videos.csv for spotjax.score there"
     )
     parser.add_argument("--frames", type=int, default=20, help="images to look at (default 20)")
     return parser
+
+
+def print_table(dataset: RawDataset, root: Path, found: list[Check]) -> None:
+    """The checks for people to read."""
+    print(f"{dataset.name} at {root}")
+    shown = Counter[str]()
+    for item in found:
+        shown[item.subject] += item.status == "bad"
+        if item.status != "bad" or shown[item.subject] <= SHOWN:
+            print(f"  {item.status:<4} {item.subject:<18} {item.text}")
+    for subject, count in shown.items():
+        if count > SHOWN:
+            print(f"  bad  {subject:<18} ... and {count - SHOWN} more (all with --json)")
+    if facts := FACTS.get(dataset.name):
+        print(f"  published: {facts.source}")
+    print("  " + ", ".join(f"{name} {version}" for name, version in versions().items()))
+    tally = Counter(item.status for item in found)
+    print(f"{tally['ok']} ok, {tally['odd']} odd, {tally['bad']} bad")
 
 
 @command
@@ -119,32 +144,22 @@ def main(argv: list[str]) -> int:
     config = cli.load_config(options.config, overrides)
     dataset, found = check(config, options.frames)
     root = schema.data_root(config)
-    print(f"{dataset.name} at {root}")
-    shown = Counter[str]()
-    for item in found:
-        shown[item.subject] += item.status == "bad"
-        if item.status != "bad" or shown[item.subject] <= SHOWN:
-            print(f"  {item.status:<4} {item.subject:<18} {item.text}")
-    for subject, count in shown.items():
-        if count > SHOWN:
-            print(f"  bad  {subject:<18} ... and {count - SHOWN} more (all with --json FILE)")
-    if facts := FACTS.get(dataset.name):
-        print(f"  published: {facts.source}")
-    print("  " + ", ".join(f"{name} {version}" for name, version in versions().items()))
-    tally = Counter(item.status for item in found)
-    print(f"{tally['ok']} ok, {tally['odd']} odd, {tally['bad']} bad")
-    if options.json:
-        content = {
-            "dataset": dataset.name,
-            "root": str(root),
-            "checks": [item._asdict() for item in found],
-            "quirks": list(dataset.quirks),
-            "versions": versions(),
-        }
+    content = {
+        "dataset": dataset.name,
+        "root": str(root),
+        "checks": [item._asdict() for item in found],
+        "quirks": list(dataset.quirks),
+        "versions": versions(),
+    }
+    if options.json == STDOUT:
+        print(json.dumps(content, default=str, indent=1))
+    else:
+        print_table(dataset, root, found)
+    if options.json not in (None, STDOUT):
         write_json(Path(options.json), json.loads(json.dumps(content, default=str)))
     if options.export:
         export_truths(dataset, Path(options.export))
-    return 1 if tally["bad"] else 0
+    return int(any(item.status == "bad" for item in found))
 
 
 if __name__ == "__main__":

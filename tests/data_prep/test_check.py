@@ -144,6 +144,8 @@ def test_the_command(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     content = json.loads(out.read_text())
     assert {"dataset", "root", "checks", "quirks", "versions"} == set(content)
     assert content["versions"]["cv2"] and content["checks"][0]["subject"] == "annotation"
+    assert check.main(["--config", str(file), "--frames", "0", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["dataset"] == "casme2"
     (video_folder(tiny) / "img007.jpg").unlink()
     assert check.main(["--config", str(file)]) == 1
     write_workbook(tiny / "CAS(ME)^2code_final.xlsx", [ROWS[0][:6]])
