@@ -4,8 +4,8 @@ Command:
     python -m spotjax.train --config configs/demo.py
     your own copy of CAS(ME)^2 with the quick flow: add --config.data.root=/path/to/CASME_SQ
     --workdir runs/mine
-Cost: 2 min 13 s on 2 cores, 1 GB of disk (704 MB of frames, 291 MB of features).
-Expect: F1 about 0.77 macro (control 0.42), 0.38 micro (control 0.06, chance 0.04); a few points
+Cost: about 2 min on 2 cores, 1 GB of disk (704 MB of frames, 291 MB of features).
+Expect: F1 about 0.78 macro (control 0.42), 0.38 micro (control 0.06, chance 0.04); a few points
     up or down with the seed and the platform.
 Differs from the paper: DIS flow instead of TV-L1 (100 times faster); intervals centred on the
     pairs (interval=centred), which the paper's are not; 3 epochs of Adam instead of 10 of plain
