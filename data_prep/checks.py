@@ -105,8 +105,8 @@ def _check_folds(config: Config, videos: Sequence[RawVideo]) -> Iterator[Check]:
     if len(subjects) < 2:
         yield Check("bad", "folds", f"{len(subjects)} subject(s): leave-one-subject-out needs 2",
                     len(subjects), 2)  # fmt: skip
-    types = getattr(config.system, "types", EXPRESSION_TYPES)
-    for kind in types:
+    # only a system that learns the types apart cannot do without one
+    for kind in getattr(config.system, "types", ()):
         having = {v.subject for v in videos if any(i.type == kind for i in v.intervals)}
         if len(having) < 2 <= len(subjects):
             text = (
@@ -212,13 +212,16 @@ def check_images(config: Config, dataset: RawDataset, count: int) -> Iterator[Ch
         try:
             frames = features.frames_of(video)
             image = frames[row]
-            if video.depth:
-                read_depth(video.depth[row])
             face = faces.backend(config.features.face, video).find(image, row)
         except UserError as error:
             yield Check("bad", "image", one_line(error), video.id)
             continue
         sizes[image.shape] += 1
+        if video.depth:
+            try:
+                read_depth(video.depth[row])
+            except UserError as error:
+                yield Check("odd", "depth", one_line(error), video.id)
         if face is None:
             without.append(f"{video.id} frame {video.frame_ids[row]}")
         else:

@@ -34,7 +34,6 @@ from spotjax.types import Detection
 SHORTEST_MICRO = 0.235  # s: 7 frames at 30 fps, 47 at 200 fps
 LONGEST_MICRO = 0.525  # s: 16 and 105 frames; a macro-expression is longer
 HALF_WINDOW = {"micro": 0.4, "macro": 1.3}  # s: 12 and 39 frames at 30 fps, 80 and 260 at 200 fps
-MDMD_P = 0.01
 
 
 class Bins(NamedTuple):

@@ -1,6 +1,5 @@
 """The score curves of a run: of its last epoch, or of the epochs that a choice falls on."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,10 +100,8 @@ def decode_video(
 
 
 def write_curves(path: Path, curves: Curves) -> None:
-    """Raw score curves as `<type>/<subject>/<video>` f32[T], NaN where a row has no score."""
+    """Score curves as `<problem>/<subject>/<video>` f32[T] or f32[T, C], NaN without a score."""
     arrays = {
         f"{p}/{video}": curve for p, group in curves.items() for video, curve in group.items()
     }
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    files.write_bytes(path, buffer.getvalue())
+    files.write_npz(path, arrays)

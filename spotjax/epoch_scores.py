@@ -7,7 +7,6 @@ train on; `oracle` looks at the held-out subject itself and exists only to compa
 did so.
 """
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -35,10 +34,8 @@ def save(
         for subject, group in zip(subjects, curves, strict=True)
         for video, curve in group.items()
     }
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     (workdir / "scores").mkdir(exist_ok=True)
-    files.write_bytes(_path(workdir, problem, epoch), buffer.getvalue())
+    files.write_npz(_path(workdir, problem, epoch), arrays)
 
 
 def epochs(workdir: Path, problems: Sequence[str]) -> list[int]:

@@ -111,7 +111,7 @@ def spot_baseline(
     source: Dataset,
     config: Config,
     videos: Sequence[Video],
-    types: Sequence[str] = EXPRESSION_TYPES,
+    types: Sequence[str],
 ) -> dict[str, list[Detection]]:
     """A training-free method's detections by video id."""
     spot = BASELINES[name]

@@ -1,5 +1,6 @@
-"""Files that appear complete or not at all, folders with one owner (standard library only)."""
+"""Files that appear complete or not at all, folders with one owner (NumPy only)."""
 
+import io
 import json
 import os
 import re
@@ -7,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from spotjax.errors import UserError
 
@@ -45,6 +48,13 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, values: Any) -> None:
     """Write JSON as `write_bytes`."""
     write_text(path, json.dumps(values, indent=1) + "\n")
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays, compressed, as `write_bytes`."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_bytes(path, buffer.getvalue())
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

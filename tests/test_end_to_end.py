@@ -337,7 +337,7 @@ def test_trained_beats_the_control_and_broken_training_does_not(rendered):
         system, folds_lib.make_optimizer(config.train), 0, len(dataset.subjects)
     )
     results["untrained"] = spotting(config, dataset, untrained, system)
-    strain = spot_baseline("strain_sum", dataset, config, dataset.videos)
+    strain = spot_baseline("strain_sum", dataset, config, dataset.videos, system.types)
     free = evaluation.table(dataset.videos, strain, Evaluate())
     chance = evaluation.chance(dataset.videos, strain, Evaluate(chance_draws=20), 0)
     text = {name: (row["f1"], row["ap"]) for name, row in results.items()} | {

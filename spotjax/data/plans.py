@@ -91,8 +91,8 @@ def loso(
         if fold.size == 0:
             raise UserError(
                 f"{dataset.name}: fold {subject} has nothing to learn {problem}-expressions "
-                "from: no other subject has one; leave the type out with "
-                "--config.system.types=..., or the fold with --config.train.folds=..."
+                "from: no other subject has one; leave out the fold with --config.train.folds=..., "
+                "or, where a system learns the types apart, the type with --config.system.types=..."
             )
         folds.append(fold)
     return folds
