@@ -1,22 +1,24 @@
 """Seconds and memory of one training step of SpotFormer: ours and PyTorch.
 
-    python benchmarks/spotformer_step.py [--clips 512] [--width 256] [--rounds 5]
-        [--steps 1] [--torch-threads 0]
+    python benchmarks/spotformer_step.py [--clips 512] [--width 256] [--rounds 5] [--steps 4]
+        [--variants float32 bfloat16 remat] [--torch-threads 0]
 
 Random clips and labels (the time does not depend on them), dropout .1, AdamW.  Each round runs
 every variant for some steps, in turn, after a warm-up; medians over the rounds are printed with
 the ratio to the first variant of the same round.
 
-  float32         the step that training runs, of one fold, compiled (ours)
+  float32         the epoch that training runs, of one fold and --steps steps, compiled (ours)
   bfloat16        as float32, hidden values of 16 bits
   remat           as float32, blocks computed again in the backward pass
   PyTorch         the same network, losses and update in plain PyTorch, float32, not compiled
                   (needs torch)
 
-PyTorch gets its batch ready on the device, ours gathers it inside the step.  On a GPU both may
-multiply float32 with TF32.  Where other programs use the cores PyTorch's threads wait for each
-other: try --torch-threads 1 too.  Temporary memory is what XLA sets aside for a step beside its
-arguments and results.
+Our epoch gets its temporary memory from the system once: the fewer --steps, the more of a step's
+time that is (the paper's epochs have 34 to 50).  PyTorch gets its batch ready on the device, ours
+gathers it inside the step.  On a GPU both may multiply float32 with TF32.  Where other programs
+use the cores compare the CPU's seconds (those of all threads), and each on one core: start with
+`taskset -c 0` and --torch-threads 1.  Temporary memory is what XLA sets aside for a step beside
+its arguments and results.
 """
 
 import argparse
@@ -30,18 +32,24 @@ from typing import Any
 
 import jax
 import numpy as np
+import spotformer_torch as plain
 
 from spotjax import folds as folds_lib
-from spotjax import losses, presets, rundir, train
+from spotjax import presets, rundir, train
 from spotjax.config import Spotformer
 from spotjax.systems import build, spotformer
 from spotjax.systems import spotformer_net as net
 from spotjax.types import Samples
 
 PARAMETERS = {256: 3_168_778}
-CONTRASTIVE_TEMPERATURE, BASE_TEMPERATURE = 0.5, 0.07
-Run = Callable[[int], None]
-"""Does that many steps and waits for the last one."""
+CHANGES: dict[str, dict[str, Any]] = {
+    "float32": {},
+    "bfloat16": {"dtype": "bfloat16"},
+    "remat": {"remat": True},
+}
+"""What each variant of ours changes in the paper's config."""
+Run = Callable[[], None]
+"""Does some steps and waits for the last one."""
 
 
 def config_of(width: int, **changes: Any) -> Spotformer:
@@ -65,24 +73,26 @@ def make_data(clips: int) -> tuple[np.ndarray, Samples]:
     return rng.normal(size=(clips, 17, 10, 2)).astype(np.float16), table
 
 
-def ours(config: Spotformer, swmro: np.ndarray, table: Samples) -> tuple[Run, int]:
-    """The compiled step of one fold, and its temporary memory in bytes."""
+def ours(config: Spotformer, swmro: np.ndarray, table: Samples, steps: int) -> tuple[Run, int]:
+    """The compiled epoch of one fold, and its temporary memory in bytes."""
     system = build(config, {})
     optimizer = folds_lib.make_optimizer(presets.spotformer_training())
-    states = folds_lib.init_state(system, optimizer, 0, 1)
-    state = jax.tree.map(lambda leaf: leaf[0], states)
-    assert_count(config.width, sum(leaf.size for leaf in jax.tree.leaves(state[0]["params"])))
-    key = jax.random.wrap_key_data(folds_lib.fold_keys(0, 0, [0])[0])
-    index = np.arange(len(table["row"]), dtype=np.int32)
-    rest = jax.device_put((key, table, index, {"swmro": swmro}, np.float32(1)))
-    step = jax.jit(folds_lib.make_step(system, "both", optimizer), donate_argnums=(0,))
-    compiled = step.lower(state, *rest).compile()
+    mesh = folds_lib.make_mesh(1)
+    state = folds_lib.init_state(system, optimizer, 0, 1)
+    assert_count(config.width, sum(p.size for p in jax.tree.leaves(state.variables["params"])))
+    order = np.tile(np.arange(len(table["row"]), dtype=np.int32), (1, steps, 1))
+    samples = {name: column[None] for name, column in table.items()}
+    state, *folded = folds_lib.put(
+        (state, folds_lib.fold_keys(0, 0, [0]), samples, order), mesh, folds_lib.FOLD
+    )
+    common = folds_lib.put(({"swmro": swmro}, np.float32(1)), mesh, folds_lib.COMMON)
+    epoch = folds_lib.make_epoch(system, "both", optimizer, mesh)
+    compiled = epoch.lower(state, *folded, *common).compile()
     box = [state]
 
-    def run(steps: int) -> None:
-        for _ in range(steps):
-            box[0], loss = compiled(box[0], *rest)
-        jax.block_until_ready((box[0], loss))
+    def run() -> None:
+        box[0], losses = compiled(box[0], *folded, *common)
+        jax.block_until_ready((box[0], losses))
 
     return run, compiled.memory_analysis().temp_size_in_bytes
 
@@ -94,151 +104,13 @@ def assert_count(width: int, count: int) -> None:
     assert PARAMETERS.get(width, expected) == expected == count, (width, count, expected)
 
 
-def torch_network(shape: net.Shape) -> Any:
-    """The network of `spotformer_net` (variant `simul_st`): clips to logits and feature."""
-    import torch  # type: ignore[import-not-found]
-    from torch import nn
-
-    width, inner = shape.width, shape.heads * shape.head_width
-    ends = np.cumsum(shape.parts).tolist()
-
-    class Norm(nn.BatchNorm1d):  # type: ignore[misc]
-        def forward(self, h: Any) -> Any:
-            return super().forward(h.reshape(-1, width)).view(h.shape)
-
-    class Attention(nn.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm = Norm(width)
-            self.packed = nn.Linear(width, 3 * inner, bias=False)
-            self.out = nn.Linear(inner, width)
-            self.drop = nn.Dropout(shape.dropout)
-
-        def forward(self, h: Any) -> Any:
-            packed = self.packed(self.norm(h)).chunk(3, dim=-1)
-            split = (*h.shape[:-1], shape.heads, shape.head_width)
-            query, key, value = (x.view(split).transpose(2, 3) for x in packed)
-            score = query @ key.transpose(3, 4) * shape.head_width**-0.5
-            mixed = self.drop(score.softmax(-1)) @ value
-            return self.drop(self.out(mixed.transpose(2, 3).reshape(*h.shape[:-1], inner)))
-
-    class Block(nn.Module):  # type: ignore[misc]
-        def __init__(self, spatial: bool) -> None:
-            super().__init__()
-            self.spatial = spatial
-            self.attention = Attention()
-            first, second = nn.Linear(width, shape.mlp_width), nn.Linear(shape.mlp_width, width)
-            drops = [nn.Dropout(shape.dropout) for _ in range(2)]
-            self.mlp = nn.Sequential(Norm(width), first, nn.GELU(), drops[0], second, drops[1])
-
-        def forward(self, h: Any) -> Any:
-            h = h.transpose(1, 2) if self.spatial else h
-            h = h + self.attention(h)
-            h = h + self.mlp(h)
-            return h.transpose(1, 2) if self.spatial else h
-
-    class Pool(nn.Module):  # type: ignore[misc]
-        def __init__(self, stage: int) -> None:
-            super().__init__()
-            self.norm = Norm(width)
-            self.parts = (len(shape.parts),) if stage else shape.parts
-
-        def forward(self, h: Any) -> Any:
-            groups = self.norm(h).split(self.parts, dim=1)
-            return torch.stack([group.max(dim=1).values for group in groups], dim=1)
-
-    class Down(nn.Module):  # type: ignore[misc]
-        def __init__(self, padding: int) -> None:
-            super().__init__()
-            self.norm = Norm(width)
-            self.conv = nn.Conv1d(width, width, net.TAPS, net.STRIDE, padding, bias=False)
-
-        def forward(self, h: Any) -> Any:
-            clips, nodes = h.shape[:2]
-            x = self.conv(self.norm(h).flatten(0, 1).transpose(1, 2))
-            return x.transpose(1, 2).unflatten(0, (clips, nodes))
-
-    class Network(nn.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.linear, self.norm = nn.Linear(2, width), Norm(width)
-            self.frame = nn.Parameter(torch.randn(shape.window + 1, width))
-            self.part = nn.Parameter(torch.randn(len(shape.parts), width))
-            self.drop = nn.Dropout(shape.dropout)
-            make = {
-                "spatial": lambda index: Block(True),
-                "temporal": lambda index: Block(False),
-                "pool": Pool,
-                "down": lambda index: Down(shape.paddings[index]),
-            }
-            self.layers = nn.Sequential(*(make[kind](index) for kind, index in net.order(shape)))
-            self.head = nn.Linear(width, net.LOGITS)
-            nodes = np.searchsorted(ends, np.arange(ends[-1]), side="right")
-            self.register_buffer("part_of_node", torch.from_numpy(nodes))
-
-        def forward(self, clips: Any) -> tuple[Any, Any]:
-            h = self.norm(self.linear(clips.transpose(1, 2)))
-            place = self.part[self.part_of_node][:, None] + self.frame[: shape.window]
-            feature = self.layers(self.drop(h + place))[:, 0, 0]
-            return self.head(feature), feature
-
-    return Network()
-
-
-def torch_loss(logits: Any, feature: Any, labels: dict[str, Any], config: Spotformer) -> Any:
-    """The losses of `spotjax.systems.spotformer` for a batch without padding."""
-    import torch
-
-    def focal(column: int, targets: Any, alpha: float) -> Any:
-        p = logits[:, column].sigmoid()
-        positive = -alpha * (targets - p).abs() * torch.log(p + losses.SIGMOID_FLOOR)
-        modulation = (targets + spotformer.SMOOTHING - p).abs()
-        negative = -(1 - alpha) * modulation * torch.log(1 - p + losses.SIGMOID_FLOOR)
-        return torch.where(targets > 0, positive, negative).mean()
-
-    def contrastive() -> Any:
-        product = feature @ feature.T / CONTRASTIVE_TEMPERATURE
-        product = product - product.max(dim=1, keepdim=True).values.detach()
-        other = ~torch.eye(len(product), dtype=torch.bool, device=product.device)
-        total = (product.exp() * other).sum(dim=1, keepdim=True)
-        log_p = product - torch.log(total + losses.CONTRAST_FLOOR)
-        positive = other & (labels["class"][:, None] == labels["class"])
-        mean = (positive * log_p).sum(dim=1) / (positive.sum(dim=1) + losses.CONTRAST_FLOOR)
-        return -CONTRASTIVE_TEMPERATURE / BASE_TEMPERATURE * mean.mean()
-
-    total = config.contrastive * contrastive()
-    for number, type in enumerate(("micro", "macro")):
-        edge = (spotformer.MICRO, spotformer.MACRO)[number]
-        apex = focal(spotformer.APEX[number], labels[f"{type}_apex"], spotformer.APEX_ALPHA)
-        cross = torch.nn.functional.cross_entropy(logits[:, edge], labels[f"{type}_edge"])
-        inside = labels[f"{type}_expression"]
-        expression = focal(spotformer.EXPRESSION[number], inside, spotformer.EXPRESSION_ALPHA)
-        total = total + {"micro": 1.0, "macro": config.macro_weight}[type] * (
-            spotformer.APEX_WEIGHT[type] * apex
-            + spotformer.EDGE_WEIGHT * cross
-            + spotformer.EXPRESSION_WEIGHT * expression
-        )
-    return total
-
-
-def torch_batch(swmro: np.ndarray, table: Samples, device: str) -> tuple[Any, dict[str, Any]]:
-    """Clips f32 and flat labels on the device."""
-    import torch
-
-    labels = {}
-    for name in table.keys() - {"row", "there"}:
-        values = torch.from_numpy(table[name].reshape(-1)).to(device)
-        labels[name] = values if values.is_floating_point() else values.long()
-    return torch.from_numpy(swmro.astype(np.float32)).to(device), labels
-
-
-def torch_step(config: Spotformer, swmro: np.ndarray, table: Samples, device: str) -> Run:
-    """The step in PyTorch; weight decay where ours has it."""
+def in_torch(config: Spotformer, swmro: np.ndarray, table: Samples, device: str, steps: int) -> Run:
+    """The steps in PyTorch; weight decay where ours has it."""
     import torch
 
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = True
-    network = torch_network(
+    network = plain.network(
         net.Shape(width=config.width, head_width=config.head_width, mlp_width=config.mlp_width)
     ).to(device)
     assert_count(config.width, sum(p.numel() for p in network.parameters()))
@@ -253,12 +125,12 @@ def torch_step(config: Spotformer, swmro: np.ndarray, table: Samples, device: st
         betas=(rule.beta1, rule.beta2),
         weight_decay=0.0,
     )
-    clips, labels = torch_batch(swmro, table, device)
+    clips, labels = plain.batch(swmro, table, device)
 
-    def run(steps: int) -> None:
+    def run() -> None:
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
-            torch_loss(*network(clips), labels, config).backward()
+            plain.loss(*network(clips), labels, config).backward()
             optimizer.step()
         if device == "cuda":
             torch.cuda.synchronize()
@@ -283,66 +155,93 @@ def find_torch(threads: int) -> tuple[str, str, str] | None:
     return torch.__version__, "cpu", f"PyTorch, {torch.get_num_threads()} threads"
 
 
-def main() -> None:
-    """Command line."""
+def measure(
+    variants: dict[str, Run], rounds: int, steps: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Seconds and CPU seconds per step of each variant in each round; a round more warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    cpu: dict[str, list[float]] = {name: [] for name in variants}
+    for round_number in range(rounds + 1):
+        for name, run in variants.items():
+            begin, cpu_begin = time.perf_counter(), time.process_time()
+            run()
+            if round_number:
+                seconds[name].append((time.perf_counter() - begin) / steps)
+                cpu[name].append((time.process_time() - cpu_begin) / steps)
+    return seconds, cpu
+
+
+def ratio(values: list[float], first: list[float]) -> float:
+    """Median of the ratios of the same round."""
+    return statistics.median(v / f for v, f in zip(values, first, strict=True))
+
+
+def parse() -> argparse.Namespace:
+    """The command line's options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--clips", type=int, default=512, help="of a batch, a multiple of 16")
     parser.add_argument("--width", type=int, default=256, help="of a token, a multiple of 4")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=1, help="steps of a variant in each round")
+    parser.add_argument("--steps", type=int, default=4, help="steps of a variant in each round")
+    parser.add_argument(
+        "--variants", nargs="+", choices=CHANGES, default=list(CHANGES), help="of ours (all)"
+    )
     parser.add_argument("--torch-threads", type=int, default=0, help="of a CPU; 0: its own choice")
     parser.add_argument("--json", help="also write the figures to this file")
     options = parser.parse_args()
     if options.clips < 16 or options.clips % 16 or options.width < 4 or options.width % 4:
         parser.error("--clips must be a multiple of 16 and --width of 4")
-    train.set_up_jax(1)
+    if options.rounds < 1 or options.steps < 1:
+        parser.error("--rounds and --steps must be at least 1")
+    return options
 
+
+def main() -> None:
+    """Command line."""
+    options = parse()
+    train.set_up_jax(1)
     swmro, table = make_data(options.clips)
-    changes: dict[str, dict[str, Any]] = {
-        "float32": {},
-        "bfloat16": {"dtype": "bfloat16"},
-        "remat": {"remat": True},
-    }
     variants: dict[str, Run] = {}
     memory: dict[str, int] = {}
-    for name, change in changes.items():
-        variants[name], memory[name] = ours(config_of(options.width, **change), swmro, table)
+    for name in options.variants:
+        config = config_of(options.width, **CHANGES[name])
+        variants[name], memory[name] = ours(config, swmro, table, options.steps)
     versions = rundir.versions()
     found = find_torch(options.torch_threads)
     if found:
         versions["torch"], place, name = found
-        variants[name] = torch_step(config_of(options.width), swmro, table, place)
+        config = config_of(options.width)
+        variants[name] = in_torch(config, swmro, table, place, options.steps)
 
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for round_number in range(options.rounds + 1):
-        for name, run in variants.items():
-            begin = time.perf_counter()
-            run(options.steps)
-            if round_number:  # the first one is the warm-up
-                seconds[name].append((time.perf_counter() - begin) / options.steps)
-    first = next(iter(variants))
+    seconds, cpu = measure(variants, options.rounds, options.steps)
     device = jax.devices()[0]
     print(
         f"{len(jax.devices())} x {device.device_kind} ({device.platform}), {platform.machine()}, "
         f"{train.cores()} cores, python {platform.python_version()}, {versions}"
     )
     sizes = f"{options.clips} clips, width {options.width}"
-    print(f"{sizes}, {options.rounds} rounds of {options.steps} steps")
+    first = options.variants[0]
+    print(f"{sizes}, {options.rounds} rounds of {options.steps} steps; x: ratio to {first}")
     print(
-        f"{'variant':<20}{'median s/step':>14}{'min':>9}{'max':>9}{'x of float32':>14}"
-        f"{'temporary MB':>14}"
+        f"{'variant':<20}{'median s/step':>14}{'min':>9}{'max':>9}{'x':>7}"
+        f"{'median CPU s/step':>19}{'min':>9}{'x':>7}{'temporary MB':>14}"
     )
     for name, values in seconds.items():
-        ratio = statistics.median(v / a for v, a in zip(values, seconds[first], strict=True))
         size = f"{memory[name] / 1e6:.0f}" if name in memory else "-"
         print(
             f"{name:<20}{statistics.median(values):>14.3f}{min(values):>9.3f}{max(values):>9.3f}"
-            f"{ratio:>14.2f}{size:>14}"
+            f"{ratio(values, seconds[first]):>7.2f}{statistics.median(cpu[name]):>19.3f}"
+            f"{min(cpu[name]):>9.3f}{ratio(cpu[name], cpu[first]):>7.2f}{size:>14}"
         )
     if options.json:
-        figures = {"seconds_per_step": seconds, "temporary_bytes": memory, "argv": sys.argv[1:]}
+        figures = {
+            "seconds_per_step": seconds,
+            "cpu_seconds_per_step": cpu,
+            "temporary_bytes": memory,
+            "argv": sys.argv[1:],
+        }
         with open(options.json, "w") as file:
             json.dump(figures, file, indent=1)
 

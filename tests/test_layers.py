@@ -1,9 +1,10 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spotjax.layers import BatchNorm, Dense, Dropout
+from spotjax.layers import BatchNorm, Dense, Dropout, noise, product
 
 KEY = jax.random.key(0)
 
@@ -69,3 +70,82 @@ def test_dense_keeps_the_type_of_its_input(bias):
     assert y.shape == (2, 3, 5) and y.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     assert set(variables["params"]) == {"kernel", "bias"} - ({"bias"} if not bias else set())
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 3), (2, 5, 4, 3), (0, 5, 3)])
+def test_product_joins_leading_axes_only_inside(shape):
+    x, kernel = jax.random.normal(KEY, shape), jax.random.normal(jax.random.key(1), (3, 6))
+    found, backward = jax.vjp(product, x, kernel)
+    expected, reference = jax.vjp(lambda x, kernel: x @ kernel, x, kernel)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    for a, b in zip(backward(expected), reference(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_products_gradient_copies_nothing():
+    def text(multiply):
+        def loss(x, kernel):
+            return jnp.sum(jnp.sin(multiply(x.swapaxes(1, 2), kernel)))
+
+        gradient = jax.jit(jax.grad(loss, (0, 1)))
+        return gradient.lower(jnp.ones((4, 6, 5, 8)), jnp.ones((8, 8))).compile().as_text()
+
+    transposed = f"f32[8,{4 * 6 * 5}]"
+    assert transposed not in text(product)
+    assert transposed in text(jnp.matmul)  # an XLA that does better has no need of `product`
+
+
+def hashed(place, words):
+    """The hash of one place in Python's integers."""
+    for word in words:
+        place ^= word
+        place = (place ^ (place >> 16)) * 0x7FEB352D % 2**32
+        place = (place ^ (place >> 15)) * 0x846CA68B % 2**32
+        place ^= place >> 16
+    return place
+
+
+def test_noise_is_the_hash_of_its_place():
+    words = [int(word) for word in jax.random.bits(KEY, (2,))]
+    found = np.asarray(noise(KEY, (2, 3, 4))).ravel()
+    assert found.tolist() == [hashed(place, words) for place in range(24)]
+
+
+def test_noise_has_even_bits_that_know_nothing_of_each_other():
+    """Every bit, pair of bits, lag and pair of keys: within five standard deviations."""
+    count = 2**16
+    drawn = np.asarray(jax.vmap(lambda key: noise(key, (count,)))(jax.random.split(KEY, 4)))
+    bits = (drawn[..., None] >> np.arange(32, dtype=np.uint32) & 1) * 2.0 - 1
+    bound = 5 / np.sqrt(count)
+    assert np.abs(bits.mean(axis=1)).max() < bound
+    for one in bits:
+        pairs = one.T @ one / count
+        assert np.abs(pairs - np.eye(32)).max() < bound
+        for lag in (1, 2, 10, 17, 64, 256, 4096):
+            assert np.abs(one[:-lag].T @ one[lag:] / (count - lag)).max() < 1.1 * bound
+    for i in range(4):
+        for j in range(i):
+            assert np.abs(bits[i].T @ bits[j] / count).max() < bound
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.9])
+def test_dropout_drops_each_place_as_often(rate):
+    keys = jax.random.split(KEY, 2000)
+    draw = jax.vmap(lambda key: Dropout(rate, True).apply({}, jnp.ones(64), rngs={"dropout": key}))
+    kept = np.asarray(draw(keys) > 0).mean(axis=0)
+    assert np.abs(kept - (1 - rate)).max() < 5 * np.sqrt(rate * (1 - rate) / 2000)
+
+
+def test_dropout_of_two_layers_and_folds_differs():
+    class Two(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return Dropout(0.5, True)(x), Dropout(0.5, True)(x)
+
+    keys = jax.random.split(KEY, 2)
+    run = jax.vmap(lambda key: Two().apply({}, jnp.ones(4096), rngs={"dropout": key}))
+    masks = np.asarray(run(keys)).reshape(4, 4096) - 1
+    correlation = masks @ masks.T / 4096
+    assert np.abs(correlation - np.eye(4)).max() < 5 / np.sqrt(4096)
+    alone = Two().apply({}, jnp.ones(4096), rngs={"dropout": keys[1]})
+    np.testing.assert_array_equal(alone[1] - 1, masks[3])

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from spotjax.errors import UserError
-from spotjax.layers import BatchNorm, Dense, Dropout, uniform
+from spotjax.layers import BatchNorm, Dense, Dropout, product, uniform
 
 LOGITS = 10
 """Onset, offset, none of micro; the same of macro; apex of micro, macro; expression of both."""
@@ -95,25 +95,30 @@ def frames(shape: Shape) -> tuple[int, ...]:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over L, the last axis but one; the branch without its residual."""
+    """Multi-head self-attention over nodes or frames; the branch without its residual."""
 
     shape: Shape
     train: bool
+    spatial: bool
 
     @nn.compact
     def __call__(self, h: jax.Array, weight: jax.Array) -> jax.Array:
-        """Attend within each `[L, D]` of `h` `[N, A, L, D]`."""
+        """Attend in `h` `[N, V, T, D]` over the nodes of a frame or the frames of a node."""
         drop = Dropout(self.shape.dropout, self.train)
         heads, head_width = self.shape.heads, self.shape.head_width
+        # query, key and value alone are brought to [N, T, heads, V, d] or [N, V, heads, T, d]
+        apart = (0, 2, 3, 1, 4) if self.spatial else (0, 1, 3, 2, 4)
+        together = (0, 3, 1, 2, 4) if self.spatial else (0, 1, 3, 2, 4)
         split = (*h.shape[:-1], heads, head_width)
         x = BatchNorm(self.train, name="norm")(h, weight)
         query, key, value = (
-            Dense(heads * head_width, bias=False, name=name)(x).reshape(split).swapaxes(2, 3)
+            Dense(heads * head_width, bias=False, name=name)(x).reshape(split).transpose(apart)
             for name in ("query", "key", "value")
         )
         score = query @ key.swapaxes(3, 4) * head_width**-0.5
         share = jax.nn.softmax(score.astype(jnp.float32)).astype(h.dtype)
-        mixed = (drop(share) @ value).swapaxes(2, 3).reshape(*h.shape[:-1], heads * head_width)
+        mixed = (drop(share) @ value).transpose(together)
+        mixed = mixed.reshape(*h.shape[:-1], heads * head_width)
         return drop(Dense(h.shape[-1], name="out")(mixed))
 
 
@@ -125,7 +130,7 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, h: jax.Array, weight: jax.Array) -> jax.Array:
-        """Apply to each vector of `h` `[N, A, L, D]`."""
+        """Apply to each vector of `h` `[N, V, T, D]`."""
         drop = Dropout(self.shape.dropout, self.train)
         x = BatchNorm(self.train, name="norm")(h, weight)
         x = jax.nn.gelu(Dense(self.shape.mlp_width, name="first")(x), approximate=False)
@@ -144,10 +149,8 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, h: jax.Array, weight: jax.Array) -> jax.Array:
         """Apply to `h` `[N, V, T, D]`."""
-        h = h.swapaxes(1, 2) if self.spatial else h
-        h = h + Attention(self.shape, self.train, name="attention")(h, weight)
-        h = h + Mlp(self.shape, self.train, name="mlp")(h, weight)
-        return h.swapaxes(1, 2) if self.spatial else h
+        h = h + Attention(self.shape, self.train, self.spatial, name="attention")(h, weight)
+        return h + Mlp(self.shape, self.train, name="mlp")(h, weight)
 
 
 class Down(nn.Module):
@@ -166,7 +169,7 @@ class Down(nn.Module):
         last = x.shape[2] - TAPS
         taps = [x[:, :, tap : tap + last + 1 : STRIDE] for tap in range(TAPS)]
         joined = jnp.concatenate(taps, axis=-1)
-        return joined @ kernel.reshape(TAPS * width, width).astype(x.dtype)
+        return product(joined, kernel.reshape(TAPS * width, width).astype(x.dtype))
 
 
 class Pool(nn.Module):
