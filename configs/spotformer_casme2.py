@@ -17,18 +17,21 @@ Differs from the paper: see spotjax/systems/spotformer.py; the 44 macro-expressi
 """
 
 from spotjax.config import Annotation, Config, Data, Spotformer, SpotformerFeatures
-from spotjax.presets import spotformer_training
+from spotjax.presets import SPOTFORMER_ABLATIONS, chosen, spotformer_training, suffix, texts
+
+PRESETS = texts(SPOTFORMER_ABLATIONS)
 
 
-def get_config() -> Config:
+def get_config(preset: str = "") -> Config:
+    change = chosen(SPOTFORMER_ABLATIONS, preset)
     return Config(
-        name="spotformer_casme2",
+        name="spotformer_casme2" + suffix(preset),
         data=Data(
             layout="casme2",
             root="data/CASME_SQ",
             annotation=Annotation(missing_offset="apex_plus_20"),
         ),
-        features=SpotformerFeatures(),
-        system=Spotformer(macro_weight=0.5),
+        features=SpotformerFeatures(**change.features),
+        system=Spotformer(macro_weight=0.5, **change.system),
         train=spotformer_training(),
     )

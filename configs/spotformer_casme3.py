@@ -14,18 +14,21 @@ Differs from the paper: see spotjax/systems/spotformer.py; micro-expressions of 
 import dataclasses
 
 from spotjax.config import Annotation, Config, Data, Spotformer, SpotformerFeatures
-from spotjax.presets import spotformer_training
+from spotjax.presets import SPOTFORMER_ABLATIONS, chosen, spotformer_training, suffix, texts
+
+PRESETS = texts(SPOTFORMER_ABLATIONS)
 
 
-def get_config() -> Config:
+def get_config(preset: str = "") -> Config:
+    change = chosen(SPOTFORMER_ABLATIONS, preset)
     return Config(
-        name="spotformer_casme3",
+        name="spotformer_casme3" + suffix(preset),
         data=Data(
             layout="casme3",
             root="data/CASME3",
             annotation=Annotation(longest_micro=15, longest_macro=120),
         ),
-        features=SpotformerFeatures(),
-        system=Spotformer(macro_weight=0.5),
+        features=SpotformerFeatures(**change.features),
+        system=Spotformer(macro_weight=0.5, **change.system),
         train=dataclasses.replace(spotformer_training(), epochs=90),
     )

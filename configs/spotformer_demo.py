@@ -2,10 +2,8 @@
 
 Command:
     python -m spotjax.train --config configs/spotformer_demo.py
-    ablations: configs/spotformer_demo.py:adjacent, no_flgp, window9, no_contrastive, seq_st,
-    simul_ts, paral_st, paral_st_shared; all of them one after another, unfinished ones going on:
-    for a in adjacent no_flgp window9 no_contrastive seq_st simul_ts paral_st paral_st_shared; do
-    python -m spotjax.train --config configs/spotformer_demo.py:$a; done
+    one ablation of tables III to VI: --config configs/spotformer_demo.py:adjacent
+    all of them, one table: python -m spotjax.sweep --config configs/spotformer_demo.py
 Cost: about 20 min on 2 cores: 14,400 frames at 70-95 ms of CPU for the features (10 minutes),
     20 epochs of 8 folds (9 minutes).
 Expect: F1 about 0.57 macro, 0.68 micro, 0.62 overall (SOFTNet's demo: 0.78, 0.38, 0.54).
@@ -13,8 +11,6 @@ Differs from the paper: 32 channels instead of 256 (52,042 parameters), batches 
     of 32 and a larger step, for fewer epochs. The videos are rendered: the numbers say that the
     pipeline works, not how well SpotFormer does on people.
 """
-
-from typing import Any
 
 from spotjax.config import (
     Baselines,
@@ -27,23 +23,18 @@ from spotjax.config import (
     Synthetic,
     Train,
 )
+from spotjax.presets import SPOTFORMER_ABLATIONS, chosen, suffix, texts
 
-FEATURES: dict[str, dict[str, Any]] = {"adjacent": {"motion": "adjacent"}, "window9": {"window": 9}}
-SYSTEM: dict[str, dict[str, Any]] = {
-    "window9": {"window": 9},
-    "no_flgp": {"pooling": "mean"},
-    "no_contrastive": {"contrastive": 0.0},
-} | {name: {"variant": name} for name in ("seq_st", "simul_ts", "paral_st", "paral_st_shared")}
+PRESETS = texts(SPOTFORMER_ABLATIONS)
 
 
-def get_config(ablation: str = "") -> Config:
-    if ablation and ablation not in FEATURES | SYSTEM:
-        raise ValueError(f"unknown ablation {ablation!r}: {', '.join(FEATURES | SYSTEM)}")
+def get_config(preset: str = "") -> Config:
+    change = chosen(SPOTFORMER_ABLATIONS, preset)
     return Config(
-        name="spotformer_demo" + (f"_{ablation}" if ablation else ""),
+        name="spotformer_demo" + suffix(preset),
         data=Data(synthetic=Synthetic(root="data/demo", subjects=8, videos=2, seconds=30.0)),
-        features=SpotformerFeatures(**FEATURES.get(ablation, {})),
-        system=Spotformer(width=32, head_width=8, mlp_width=32, **SYSTEM.get(ablation, {})),
+        features=SpotformerFeatures(**change.features),
+        system=Spotformer(width=32, head_width=8, mlp_width=32, **change.system),
         train=Train(
             epochs=20,
             batch=8,

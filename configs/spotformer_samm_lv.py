@@ -13,19 +13,22 @@ Differs from the paper: see spotjax/systems/spotformer.py; all 343 macro-express
 """
 
 from spotjax.config import Annotation, Config, Data, Spotformer, SpotformerFeatures
-from spotjax.presets import spotformer_training
+from spotjax.presets import SPOTFORMER_ABLATIONS, chosen, spotformer_training, suffix, texts
+
+PRESETS = texts(SPOTFORMER_ABLATIONS)
 
 
-def get_config() -> Config:
+def get_config(preset: str = "") -> Config:
+    change = chosen(SPOTFORMER_ABLATIONS, preset)
     return Config(
-        name="spotformer_samm_lv",
+        name="spotformer_samm_lv" + suffix(preset),
         data=Data(
             layout="samm_lv",
             root="data/SAMMLV",
             sample_every=7,
             annotation=Annotation(onset_zero="keep"),
         ),
-        features=SpotformerFeatures(),
-        system=Spotformer(macro_weight=0.55),
+        features=SpotformerFeatures(**change.features),
+        system=Spotformer(macro_weight=0.55, **change.system),
         train=spotformer_training(),
     )

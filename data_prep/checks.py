@@ -217,9 +217,9 @@ def check_images(config: Config, dataset: RawDataset, count: int) -> Iterator[Ch
             yield Check("bad", "image", one_line(error), video.id)
             continue
         sizes[image.shape] += 1
-        if video.depth:
+        if video.depth and (depth := video.depth[row]):
             try:
-                read_depth(video.depth[row])
+                read_depth(depth)
             except UserError as error:
                 yield Check("odd", "depth", one_line(error), video.id)
         if face is None:

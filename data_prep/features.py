@@ -5,6 +5,7 @@ of each expression type, and the function that computes them.  SOFTNet's stands 
 `extract_softnet`, the training-free baselines' in `extract_baselines`; `kinds` lists them.  Windows
 of 17 frames (SpotFormer), scene flow (SFAMNet), consecutive flow (MESNet) or grey crops (cnn3d)
 are further kinds with streams of their own; readers, faces, flow and shards serve them unchanged.
+Event streams have a row per annotated interval instead (SFAMNet's flow from onset to apex).
 """
 
 from collections.abc import Callable, Mapping
@@ -30,6 +31,8 @@ class Extracted(NamedTuple):
     """left, top, right, bottom of the face crop in px."""
     rows: Mapping[str, np.ndarray]
     """Every stream, `dtype[T, *shape]`."""
+    events: Mapping[str, np.ndarray] = {}
+    """Every event stream, `dtype[m, *shape]`: a row per annotated interval of the video."""
 
 
 class FeatureSpec(NamedTuple):
@@ -41,6 +44,8 @@ class FeatureSpec(NamedTuple):
     """Raises UserError if the video cannot be used."""
     check: Callable[[], object]
     """Raises UserError, before any work, if something that `extract` needs is not installed."""
+    events: dict[str, Stream] = {}
+    """Streams of the annotated intervals: these features do depend on the annotation."""
 
     @property
     def bytes_per_frame(self) -> int:

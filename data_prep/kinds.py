@@ -3,12 +3,13 @@
 from spotjax.config import (
     EXPRESSION_TYPES,
     Config,
+    SfamnetFeatures,
     Softnet,
     SoftnetFeatures,
     SpotformerFeatures,
 )
 
-from . import extract_baselines, extract_softnet, extract_spotformer
+from . import extract_baselines, extract_sfamnet, extract_softnet, extract_spotformer
 from .features import FeatureSpec
 from .readers import RawDataset
 
@@ -34,5 +35,7 @@ def build(config: Config, dataset: RawDataset, kind: str = "") -> FeatureSpec:
         )
     if isinstance(features, SpotformerFeatures):
         return extract_spotformer.spec(features, dataset)
+    if isinstance(features, SfamnetFeatures):
+        return extract_sfamnet.spec(features, dataset)
     types = config.system.types if isinstance(config.system, Softnet) else EXPRESSION_TYPES
     return extract_softnet.spec(features, dataset, types)

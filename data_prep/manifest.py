@@ -94,7 +94,7 @@ def write_metadata(
     )
     tfds.folder_dataset.write_metadata(
         data_dir=folder,
-        features=schema.features_dict(tasks[0].spec.streams),
+        features=schema.features_dict(tasks[0].spec.streams, tasks[0].spec.events),
         split_infos=[split],
         filename_template=template,
         check_data=False,
@@ -126,10 +126,8 @@ def manifest_of(
         "data": identity["data"],
         "types": list(EXPRESSION_TYPES),
         "emotions": list(tasks[0].emotions),
-        "streams": {
-            name: {"shape": list(stream.shape), "dtype": stream.dtype}
-            for name, stream in tasks[0].spec.streams.items()
-        },
+        "streams": _shapes(tasks[0].spec.streams),
+        "events": _shapes(tasks[0].spec.events),
         "k": identity["k"],
         "k_source": _k_source(identity["features"]),
         "features": identity["features"],
@@ -141,6 +139,10 @@ def manifest_of(
         "annotation_sha256": annotation_sha256(dataset),
         "videos": videos,
     }
+
+
+def _shapes(streams: dict[str, schema.Stream]) -> dict[str, Any]:
+    return {n: {"shape": list(s.shape), "dtype": s.dtype} for n, s in streams.items()}
 
 
 def annotation_sha256(dataset: RawDataset) -> dict[str, str]:
@@ -167,6 +169,8 @@ def _k_source(wanted: dict[str, Any]) -> str:
     """Where every k comes from."""
     if wanted["name"] == "spotformer":
         return "half of the clip"
+    if wanted["name"] == "sfamnet":
+        return f"{wanted['seconds']:g} s"
     default = "published seconds" if wanted["name"] in ("mdmd", "lbp_chi2") else "annotation"
     return ", ".join(
         f"{kind}: {default if wanted[f'k_{kind}'] is None else 'config'}"

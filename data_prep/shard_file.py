@@ -40,10 +40,11 @@ def write_shard(task: Task, extracted: Extracted) -> None:
 def relabel(task: Task) -> Literal["same", "rewritten", "other frames"]:
     """Give a shard the labels that its video has now, if it holds the video's frames.
 
-    Features do not depend on labels, so nothing is computed anew.  Raises UserError if a byte of
-    the shard is wrong, OSError if it cannot be written.
+    Features of frames do not depend on labels, so nothing is computed anew; those of events do,
+    so that a shard with event streams is "other frames" if an onset or apex has moved.  Raises
+    UserError if a byte of the shard is wrong, OSError if it cannot be written.
     """
-    features = schema.features_dict(task.spec.streams)
+    features = schema.features_dict(task.spec.streams, task.spec.events)
     chunks = [features.deserialize_example_np(payload) for payload in read_records(task.path)]
     ids = [number for chunk in chunks for number in chunk["frame_ids"].tolist()]
     if not np.array_equal(ids, task.video.frame_ids):
@@ -51,6 +52,8 @@ def relabel(task: Task) -> Literal["same", "rewritten", "other frames"]:
     intervals = _interval_table(task)
     if all(np.array_equal(chunk["intervals"], intervals) for chunk in chunks):
         return "same"
+    if task.spec.events and not np.array_equal(chunks[0]["intervals"][:, :2], intervals[:, :2]):
+        return "other frames"
     relabelled = (features.serialize_example(chunk | {"intervals": intervals}) for chunk in chunks)
     write_records(task.path, relabelled)
     return "rewritten"
@@ -61,7 +64,7 @@ def describe(task: Task) -> dict[str, Any]:
 
     Raises UserError if a byte is wrong or the file does not hold the video's frames and labels.
     """
-    features = schema.features_dict(task.spec.streams)
+    features = schema.features_dict(task.spec.streams, task.spec.events)
     valid = [name for name in task.spec.streams if name.startswith("valid_")]
     counts = dict.fromkeys(["face", *valid], 0)
     crop: list[int] = []
@@ -93,7 +96,7 @@ def describe(task: Task) -> dict[str, Any]:
 
 def _records(task: Task, extracted: Extracted) -> Iterator[bytes]:
     """Serialised chunks of at most 256 frames."""
-    features = schema.features_dict(task.spec.streams)
+    features = schema.features_dict(task.spec.streams, task.spec.events)
     video, intervals = task.video, _interval_table(task)
     for start in range(0, video.num_frames, schema.RECORD_FRAMES):
         chunk = slice(start, start + schema.RECORD_FRAMES)
@@ -110,6 +113,10 @@ def _records(task: Task, extracted: Extracted) -> Iterator[bytes]:
                 "crop": np.array(extracted.crop, np.int32),
                 "intervals": intervals,
                 **{name: rows[chunk] for name, rows in extracted.rows.items()},
+                **{
+                    name: rows if start == 0 else rows[:0]
+                    for name, rows in extracted.events.items()
+                },
             }
         )
 

@@ -52,6 +52,11 @@ def read_grey(path: Path) -> np.ndarray:
     return _decode(path, cv2.IMREAD_GRAYSCALE)
 
 
+def read_colour(path: Path) -> np.ndarray:
+    """Decode an image to colour u8[H, W, 3] in OpenCV's order (BGR).  Raises as `read_grey`."""
+    return _decode(path, cv2.IMREAD_COLOR)
+
+
 def read_depth(path: Path) -> np.ndarray:
     """Decode a depth image to u16[H, W] in mm, 0 where nothing was measured.
 

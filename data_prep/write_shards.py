@@ -239,7 +239,7 @@ def _kept(task: Task) -> dict[str, Any] | None:
             print(f"{task.video.id}: labels rewritten", file=sys.stderr)
         if what != "other frames":
             return describe(task)
-        reason = "it has other frames now"
+        reason = "it has other frames or events now"
     except UserError as error:
         reason = one_line(error)
     print(f"computing {task.video.id} anew: {reason}", file=sys.stderr)

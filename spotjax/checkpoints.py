@@ -90,3 +90,15 @@ class Checkpoints:
                 "before it, if there is one"
             ) from None
         return restored["state"], restored["meta"]
+
+
+def read_finished(workdir: Path, problem: str) -> tuple[Any, dict[str, Any]]:
+    """The newest tree of a problem and its meta.  Raises UserError if its training is not done."""
+    with Checkpoints(workdir, problem, read_only=True) as store:
+        tree, meta = store.restore()
+    if meta["epochs"] < meta["of"]:
+        raise UserError(
+            f"{workdir}: {problem} is trained for {meta['epochs']} of {meta['of']} epochs: run "
+            "spotjax.train again, it goes on from there"
+        )
+    return tree, meta

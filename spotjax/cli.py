@@ -12,6 +12,7 @@ import difflib
 import json
 import types
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pydantic
 from pydantic_core import PydanticUndefined
 
 from spotjax import config as config_lib
-from spotjax.config import Config, Spotformer, SpotformerFeatures
+from spotjax.config import Config, Sfamnet, SfamnetFeatures, Spotformer, SpotformerFeatures
 from spotjax.errors import UserError
 
 
@@ -73,19 +74,34 @@ def load_config(path: str, overrides: list[str] | tuple[str, ...] = ()) -> Confi
         raise UserError(f"--config {file}: no such file; {hint}")
     if file.endswith(".json"):
         return override(_from_run(Path(file)), overrides)
+    result = _executed(file, lambda names: names["get_config"](*([argument] if argument else [])))
+    if not isinstance(result, Config):
+        raise UserError(f"{file}: get_config() returned {type(result).__name__}, not a Config")
+    return override(result, overrides)
+
+
+def presets(file: str) -> dict[str, str]:
+    """The variants that a config file lists in `PRESETS`: name to one line of text.
+
+    Raises UserError as `load_config`.
+    """
+    load_config(file)
+    found = _executed(file, lambda names: names.get("PRESETS", {}))
+    return {str(name): str(text) for name, text in found.items()}
+
+
+def _executed(file: str, take: Callable[[dict[str, Any]], Any]) -> Any:
+    """What `take` finds in the names that a config file defines.  Raises UserError."""
     namespace: dict[str, Any] = {"__name__": "spotjax_config", "__file__": file}
     try:
         exec(compile(Path(file).read_text(), file, "exec"), namespace)
-        result = namespace["get_config"](*([argument] if argument else []))
+        return take(namespace)
     except pydantic.ValidationError as error:
         raise UserError(f"{file}: {_explain(error)}") from None
     except KeyError as error:
         raise UserError(f"{file}: {error.args[0]} is not defined or not known in it") from None
     except (SyntaxError, TypeError, NameError, ValueError, ImportError) as error:
         raise UserError(f"{file}: {type(error).__name__}: {error}") from None
-    if not isinstance(result, Config):
-        raise UserError(f"{file}: get_config() returned {type(result).__name__}, not a Config")
-    return override(result, overrides)
 
 
 def _from_run(path: Path) -> Config:
@@ -128,6 +144,17 @@ def _refuse_mixture(config: Config) -> None:
         raise UserError(
             f"--config.system.window={windows[1]}: features.window is {windows[0]}: set both alike"
         )
+    if isinstance(features, SfamnetFeatures) and isinstance(system, Sfamnet):
+        if system.flow != "optical" and not features.scene:
+            raise UserError(
+                f"--config.system.flow={system.flow}: features.scene is false: use optical, or "
+                "compute scene flow"
+            )
+        if system.fine_tune and not config.train.start:
+            raise UserError(
+                "--config.system.fine_tune=true: nothing to start from: set --config.train.start "
+                "to a trained run"
+            )
 
 
 def describe(kind: Any, prefix: str = "") -> list[tuple[str, str, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from spotjax import checkpoints, epoch_scores, evaluation, files, folds, scoring, training
+from spotjax import checkpoints, epoch_scores, evaluation, files, scoring
 from spotjax.config import Config
 from spotjax.data import plans
 from spotjax.errors import UserError
@@ -23,22 +23,15 @@ def score_run(workdir: Path, config: Config, dataset: Dataset, system: System) -
     subjects = plans.chosen_subjects(dataset, config.train.folds)
     videos_of = scoring.held_out_videos(dataset, subjects)
     frames = sum(video.num_frames for videos in videos_of for video in videos)
-    mesh = folds.make_mesh(1)
     curves = {}
     for problem in system.problems:
-        with checkpoints.Checkpoints(workdir, problem, read_only=True) as store:
-            tree, meta = store.restore()
-        if meta["epochs"] < config.train.epochs:
-            raise UserError(
-                f"{workdir}: {problem} is trained for {meta['epochs']} of {config.train.epochs} "
-                "epochs: run spotjax.train again, it goes on from there"
-            )
-        streams = training.put_streams(system, problem, dataset.streams, mesh)
+        tree, _ = checkpoints.read_finished(workdir, problem)
         with tqdm(total=frames, desc=f"score {problem}", unit="frame", disable=None) as bar:
-            found = scoring.score_problem(
-                system, problem, dataset, videos_of, tree["variables"], streams, bar.update
+            found = scoring.score_all(
+                system, problem, dataset, videos_of, tree["variables"], bar.update
             )
-        curves[problem] = {name: curve for group in found for name, curve in group.items()}
+        for name, groups in found.items():
+            curves[name] = {video: curve for group in groups for video, curve in group.items()}
     return curves
 
 
@@ -76,13 +69,14 @@ def chosen_curves(
         return evaluation.overall(videos, found, config.evaluation)
 
     chosen = epoch_scores.choose(workdir, system.problems, judged, count)
-    curves: Curves = {problem: {} for problem in system.problems}
+    names = scoring.curve_names(system)
+    curves: Curves = {name: {} for name in names}
     held_out = dict(zip(subjects, scoring.held_out_videos(dataset, subjects), strict=True))
     for epoch in sorted(set(chosen.values())):
-        kept = epoch_scores.load(workdir, system.problems, epoch)
+        kept = epoch_scores.load(workdir, names, epoch)
         for subject in (name for name, best in chosen.items() if best == epoch):
-            for problem, mine in epoch_scores.of_fold(kept, subject, held_out[subject]).items():
-                curves[problem].update(mine)
+            for name, mine in epoch_scores.of_fold(kept, subject, held_out[subject]).items():
+                curves[name].update(mine)
     return curves, chosen
 
 
@@ -95,7 +89,7 @@ def decode_video(
 ) -> tuple[list[Detection], Any]:
     """Detections and drawn curves of one video; `overrides` replace decoding options."""
     scores = {problem: curves[problem][video.id] for problem in system.problems}
-    valid = {p: dataset.streams[f"valid_{p}"][video.rows] > 0 for p in system.problems}
+    valid = {p: dataset.streams[system.valid(p)][video.rows] > 0 for p in system.problems}
     return system.decode(scores, valid, **overrides)
 
 

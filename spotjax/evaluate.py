@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spotjax import evaluation, export, files, protocol, report, rundir
+from spotjax import emotions, evaluation, export, files, protocol, report, rundir
 from spotjax.baselines import BASELINES
 from spotjax.cli import override, parse, parser
 from spotjax.config import EXPRESSION_TYPES, Config
@@ -18,6 +18,7 @@ from spotjax.curves import Curves, chosen_curves, decode_video, write_curves
 from spotjax.data import plans, schema, shards
 from spotjax.errors import UserError, command
 from spotjax.matching import RULES
+from spotjax.recognition import class_of
 from spotjax.systems import build
 from spotjax.tracks import Spotted, Track, Truth, VideoReport
 from spotjax.types import Dataset, Detection, System, Video
@@ -57,12 +58,13 @@ def evaluate_run(
         "chance": evaluation.chance(videos, found, options, config.train.seed),
         "bootstrap": evaluation.bootstrap(per_subject, options.bootstrap, config.train.seed),
         "variants": variants(config, system, dataset, videos, curves, free),
+        **_recognition(config, system, videos, found, curves),
         "subjects": evaluation.as_json(per_subject),
-        "warnings": protocol.warnings(config, dataset, system, found),
+        "warnings": protocol.warnings(config, dataset, system, videos, found),
     }
     files.write_json(workdir / "metrics.json", metrics)
     files.write_text(workdir / "intervals.csv", export.intervals_csv(videos, found))
-    files.write_text(workdir / "truths.csv", export.truths_csv(videos))
+    files.write_text(workdir / "truths.csv", export.truths_csv(_in_classes(videos, system)))
     files.write_text(workdir / "videos.csv", export.videos_csv(videos))
     write_curves(workdir / "curves.npz", curves)
     taken = evaluation.matches(videos, found, options)
@@ -70,6 +72,38 @@ def evaluate_run(
     page = report.render(metrics, pages, rundir.Log(workdir).read(), f"spotjax: {config.name}")
     files.write_text(workdir / "report.html", page)
     return metrics
+
+
+def _recognition(
+    config: Config,
+    system: System,
+    videos: Sequence[Video],
+    found: dict[str, list[Detection]],
+    curves: Curves,
+) -> dict[str, Any]:
+    """`recognition` of metrics.json, for a system that recognises emotions."""
+    if not system.classes:
+        return {}
+    events = {k: v for problem in system.problems for k, v in curves[f"{problem}_events"].items()}
+    table = emotions.results(videos, found, events, system.classes, config.evaluation)
+    return {"recognition": table}
+
+
+def _in_classes(videos: Sequence[Video], system: System) -> list[Video]:
+    """`videos` with their emotions as the classes that the system recognises."""
+    if not system.classes:
+        return list(videos)
+    names = system.classes[:-1]
+    own = (*names, "")
+    return [
+        video._replace(
+            intervals=tuple(
+                i._replace(emotion=own[class_of(i.emotion, names)]) if i.type == "micro" else i
+                for i in video.intervals
+            )
+        )
+        for video in videos
+    ]
 
 
 def baseline_sets(
@@ -157,11 +191,12 @@ def video_report(
         mine = [d for d in found if d.type == type]
         truth_of = taken[video.id, type].tolist()
         spotted = [
-            Spotted(d.onset, d.apex, d.offset, d.score, truth >= 0)
+            Spotted(d.onset, d.apex, d.offset, d.score, truth >= 0, d.emotion)
             for d, truth in zip(mine, truth_of, strict=True)
         ]
         annotated = [
-            Truth(i.onset, i.apex, i.offset, number in truth_of) for number, i in enumerate(truths)
+            Truth(i.onset, i.apex, i.offset, number in truth_of, i.emotion)
+            for number, i in enumerate(truths)
         ]
         tracks.append(
             Track(type, curve.score, curve.threshold, curve.peaks, tuple(annotated), tuple(spotted))
@@ -225,7 +260,24 @@ def print_results(workdir: Path, metrics: Any) -> None:
                 f"{label:<20}{row['f1']:>7.4f}{row['precision']:>8.4f}{row['recall']:>8.4f}"
                 f"{row['ap']:>8.4f}" + "".join(f"{row[n]:>8.{digits}f}" for n in ("tp", "fp", "fn"))
             )
+    if recognised := metrics.get("recognition"):
+        print_recognition(about["system"], recognised)
     print(f"report: {workdir / 'report.html'}")
+
+
+def print_recognition(system: str, recognised: Any) -> None:
+    """UF1, UAR and STRS on the terminal."""
+    print(f"{'emotions of micro':<26}{'UF1':>7}{'UAR':>8}{'n':>6}")
+    for name, key in ((system, "ground_truth"), ("majority class", "majority")):
+        row = recognised[key]
+        label = f"annotated, {name}"
+        print(f"{label:<26}{row['uf1']:>7.4f}{row['uar']:>8.4f}{recognised['samples']:>6}")
+    row = recognised["analysis"][recognised["rule"]]
+    label = f"spotted, {system}"
+    print(
+        f"{label:<26}{row['uf1']:>7.4f}{row['uar']:>8.4f}{row['analysed']:>6}   analysis F1 "
+        f"{row['analysis_f1']:.4f}, STRS {row['strs']:.4f} (rule {recognised['rule']})"
+    )
 
 
 if __name__ == "__main__":

@@ -45,12 +45,18 @@ def csv_text(rows: Iterable[Iterable[Any]]) -> str:
 
 
 def intervals_csv(videos: Sequence[Numbered], found: Mapping[str, Sequence[Detection]]) -> str:
-    """`subject,video,type,onset,apex,offset,score` of the detections by video id."""
+    """`subject,video,type,onset,apex,offset,score` of the detections by video id.
+
+    Where any has an emotion, `emotion` is the last column.
+    """
     rows: list[list[Any]] = [["subject", "video", "type", "onset", "apex", "offset", "score"]]
+    emotions = any(d.emotion for detections in found.values() for d in detections)
+    rows[0] += ["emotion"] if emotions else []
     for video in videos:
         for d in sorted(found[video.id]):
             ids = [int(video.frame_ids[frame]) for frame in (d.onset, d.apex, d.offset)]
-            rows.append([video.subject, video.name, d.type, *ids, f"{d.score:.6f}"])
+            row = [video.subject, video.name, d.type, *ids, f"{d.score:.6f}"]
+            rows.append([*row, d.emotion] if emotions else row)
     return csv_text(rows)
 
 

@@ -119,6 +119,11 @@ def make_step(
         (loss, variables), grads = jax.value_and_grad(objective, has_aux=True)(params)
         updates, opt_state = optimizer.update(grads, state.opt_state, params)
         updates = jax.tree.map(lambda update: rate * update, updates)
+        if system.frozen is not None:
+            updates = jax.tree.map(
+                lambda update, still: jnp.zeros_like(update) if still else update,
+                updates, system.frozen(params),
+            )  # fmt: skip
         variables = {**variables, "params": optax.apply_updates(params, updates)}
         return State(variables, opt_state, state.step + 1), loss
 
@@ -131,7 +136,7 @@ def make_epoch(
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
     fold_exec: str = "auto",
-) -> Callable[..., tuple[State, jax.Array]]:
+) -> jax.stages.Wrapped:
     """`epoch(states, keys, samples, order, arrays, rate) -> (states, losses)`, compiled once.
 
     `states` leaves `[F, ...]`, `keys` u32[F, 2], `samples` `[F, N, ...]`, `order` i32[F, S, B],

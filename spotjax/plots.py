@@ -9,6 +9,7 @@ from html import escape
 
 import numpy as np
 
+from spotjax.svg import svg, text
 from spotjax.tracks import Spotted, Track, Truth, VideoReport
 
 MAX_POINTS = 1200
@@ -39,6 +40,7 @@ CSS = """
 .chart .whisker { stroke: currentColor; stroke-width: 1.3; fill: none; }
 .chart .fold { fill: none; stroke: var(--grey); stroke-width: 1; opacity: .55; }
 .chart .mean { fill: none; stroke: var(--ok); stroke-width: 2.6; stroke-linejoin: round; }
+.chart .cell { fill: var(--ok); } .chart .right { stroke: currentColor; stroke-width: 1.6; }
 """
 
 _WIDTH, _LEFT, _RIGHT = 1120, 110, 48
@@ -86,12 +88,12 @@ def timeline(video: "VideoReport") -> str:
     for tick in _ticks(0.0, seconds, 12):
         x = _LEFT + tick * video.fps * scale
         axis.append(f'<path class="axis" d="M{x:.1f} {top:.0f}v4"/>')
-        axis.append(_text(x, top + 15, f"{tick:g} s", "mid"))
+        axis.append(text(x, top + 15, f"{tick:g} s", "mid"))
     if num_frames:
-        axis.append(_text(_LEFT, top + 29, f"frame {video.frame_ids[0]}"))
-        axis.append(_text(right, top + 29, f"frame {video.frame_ids[-1]}", "end"))
+        axis.append(text(_LEFT, top + 29, f"frame {video.frame_ids[0]}"))
+        axis.append(text(right, top + 29, f"frame {video.frame_ids[-1]}", "end"))
     label = f"Timeline of {video.subject} {video.name}"
-    return _svg(_WIDTH, top + 34, label, shaded + body + axis)
+    return svg(_WIDTH, top + 34, label, shaded + body + axis)
 
 
 def _panel(
@@ -106,14 +108,15 @@ def _panel(
 
     lanes, height = _lanes(track.truths)
     plot_top = top + height + 5
-    out = [_text(_LEFT - 8, top + 10, "annotated", "end")]
-    out.append(_text(0, plot_top + _CURVE_HEIGHT / 2 + 4, track.type, "strong"))
+    out = [text(_LEFT - 8, top + 10, "annotated", "end")]
+    out.append(text(0, plot_top + _CURVE_HEIGHT / 2 + 4, track.type, "strong"))
     plot_bottom = plot_top + _CURVE_HEIGHT
     for truth, lane in zip(track.truths, lanes, strict=True):
         (x, width), y = extent(truth.onset, truth.offset), top + 1 + lane * _LANE
         state = "found" if truth.found else "missed"
         apex = f", apex {_number(video, truth.apex)}" if truth.apex >= 0 else ""
         tip = f"annotated {track.type}, {state}: {_span(video, truth.onset, truth.offset)}{apex}"
+        tip += f", {truth.emotion}" if truth.emotion else ""
         is_open = "" if truth.found else " open"
         out.append(
             f'<rect class="band{is_open}" x="{x:.1f}" y="{plot_top:.0f}" width="{width:.1f}" '
@@ -125,7 +128,7 @@ def _panel(
             out.append(f'<path class="apex{is_open}" d="M{mark:.1f} {y + 1.5:.1f}v7"/>')
     out += _curve(track, scale, plot_top, right)
     spotted_top = plot_bottom + 5
-    out.append(_text(_LEFT - 8, spotted_top + 10, "spotted", "end"))
+    out.append(text(_LEFT - 8, spotted_top + 10, "spotted", "end"))
     lanes, height = _lanes(track.spotted)
     for spotted, lane in zip(track.spotted, lanes, strict=True):
         x, width = extent(spotted.onset, spotted.offset)
@@ -133,7 +136,7 @@ def _panel(
         tip = (
             f"spotted {track.type}, {meaning}: {_span(video, spotted.onset, spotted.offset)}, "
             f"apex {_number(video, spotted.apex)}, score {spotted.score:.3g}"
-        )
+        ) + (f", {spotted.emotion}" if spotted.emotion else "")
         out.append(_bar(x, spotted_top + 1 + lane * _LANE, width, state, tip))
     return out, spotted_top + height + 14
 
@@ -153,16 +156,16 @@ def _curve(track: "Track", scale: float, top: float, right: float) -> list[str]:
 
     out = [
         f'<path class="grid" d="M{_LEFT} {bottom:.0f}H{right}M{_LEFT} {top:.0f}V{bottom:.0f}"/>',
-        _text(_LEFT - 8, float(height(high)) + 4, f"{high:.3g}", "end"),
-        _text(_LEFT - 8, float(height(low)), f"{low:.3g}", "end"),
+        text(_LEFT - 8, float(height(high)) + 4, f"{high:.3g}", "end"),
+        text(_LEFT - 8, float(height(low)), f"{low:.3g}", "end"),
         f'<path class="curve" d="{_path(_LEFT + (chosen + 0.5) * scale, height(score[chosen]))}"/>',
     ]
     if not finite.size:
-        out.append(_text((_LEFT + right) / 2, top + 42, "no score in this video", "mid"))
+        out.append(text((_LEFT + right) / 2, top + 42, "no score in this video", "mid"))
     if np.isfinite(track.threshold):
         y = float(height(track.threshold))
         out.append(f'<path class="level" d="M{_LEFT} {y:.1f}H{right}"/>')
-        out.append(_text(right + 5, y + 4, f"{track.threshold:.3g}"))
+        out.append(text(right + 5, y + 4, f"{track.threshold:.3g}"))
     for peak in track.peaks:
         if 0 <= peak < len(score) and np.isfinite(score[peak]):
             x, y = _LEFT + (int(peak) + 0.5) * scale, float(height(score[peak]))
@@ -190,7 +193,7 @@ def bars_with_intervals(
     out = []
     for tick in ticks:
         out.append(f'<path class="grid" d="M{left} {y_of(tick):.1f}H{width}"/>')
-        out.append(_text(left - 6, y_of(tick) + 4, f"{tick:g}", "end"))
+        out.append(text(left - 6, y_of(tick) + 4, f"{tick:g}", "end"))
     for g, group in enumerate(groups):
         start = left + room * (g + 0.5) - bar * len(series) / 2
         for s, (name, values) in enumerate(series.items()):
@@ -212,14 +215,14 @@ def bars_with_intervals(
                     f'M{middle - 5:.1f} {low:.1f}h10M{middle - 5:.1f} {high:.1f}h10"/>'
                 )
                 y = min(y, high)
-            out.append(_text(x + bar / 2, y - 4, f"{values[g]:.2f}", "mid"))
-        out.append(_text(left + room * (g + 0.5), base + 15, group, "strong mid"))
+            out.append(text(x + bar / 2, y - 4, f"{values[g]:.2f}", "mid"))
+        out.append(text(left + room * (g + 0.5), base + 15, group, "strong mid"))
     out.append(f'<path class="axis" d="M{left} {base}H{width}"/>')
     for s, name in enumerate(series):
         x = left + s * (width - left) / max(len(series), 1)
         out.append(f'<rect class="s{s}" x="{x:.1f}" y="{base + 28}" width="10" height="10"/>')
-        out.append(_text(x + 15, base + 37, name))
-    return _svg(width, height, "F1 per expression type", out)
+        out.append(text(x + 15, base + 37, name))
+    return svg(width, height, "F1 per expression type", out)
 
 
 def loss_curves(folds: Mapping[str, np.ndarray], label: str) -> str:
@@ -252,10 +255,10 @@ def loss_curves(folds: Mapping[str, np.ndarray], label: str) -> str:
     for tick in ticks:
         y = float(y_of(tick))
         out.append(f'<path class="grid" d="M{left} {y:.1f}H{width}"/>')
-        out.append(_text(left - 6, y + 4, f"{tick:g}", "end"))
+        out.append(text(left - 6, y + 4, f"{tick:g}", "end"))
     for epoch in _ticks(1, epochs, 10):
         if epoch == int(epoch):
-            out.append(_text(float(x_of(epoch)), base + 15, f"{epoch:g}", "mid"))
+            out.append(text(float(x_of(epoch)), base + 15, f"{epoch:g}", "mid"))
     out.append(f'<path class="axis" d="M{left} {base}H{width}"/>')
     x = x_of(np.arange(1, epochs + 1))
     for name, values in zip(folds, table, strict=True):
@@ -266,8 +269,8 @@ def loss_curves(folds: Mapping[str, np.ndarray], label: str) -> str:
     total, number = np.where(filled, table, 0.0).sum(axis=0), filled.sum(axis=0)
     mean = np.where(number > 0, total / np.maximum(number, 1), np.nan)
     out.append(f'<path class="mean" d="{_path(x, y_of(mean))}"><title>mean</title></path>')
-    out.append(_text((left + width) / 2, base + 31, "epoch", "mid"))
-    return _svg(width, height, label, out)
+    out.append(text((left + width) / 2, base + 31, "epoch", "mid"))
+    return svg(width, height, label, out)
 
 
 def swatch(kind: str) -> str:
@@ -279,18 +282,6 @@ def swatch(kind: str) -> str:
     }
     rect = f'<rect class="{escape(kind)}" x="1" y="1" width="26" height="{_BAR}" rx="1.5"/>'
     return f'<svg class="chart" width="28" height="12">{shapes.get(kind, rect)}</svg>'
-
-
-def _svg(width: float, height: float, label: str, parts: Sequence[str]) -> str:
-    return (
-        f'<svg class="chart" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
-        f'aria-label="{escape(label)}">{"".join(parts)}</svg>'
-    )
-
-
-def _text(x: float, y: float, text: str, style: str = "") -> str:
-    style = f' class="{style}"' if style else ""
-    return f'<text{style} x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
 
 
 def _bar(x: float, y: float, width: float, state: str, tip: str) -> str:

@@ -1,6 +1,7 @@
 """Named sets of choices: what a paper says, and what its authors' code does."""
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from spotjax.config import Evaluate, Softnet, Train
 
@@ -54,3 +55,78 @@ def spotformer_training() -> Train:
         beta2=0.9,
         weight_decay=0.1,
     )
+
+
+def sfamnet_training() -> Train:
+    """SFAMNet's optimisation as released: 1,001 updates of Adam with 1,024 samples each."""
+    return Train(epochs=1001, updates=1001, batch=1024, optimizer="adam", learning_rate=1e-4)
+
+
+def sfamnet_fine_tuning(start: str) -> Train:
+    """The same, each fold from the fold of the run `start` that held out the same subject."""
+    return replace(sfamnet_training(), start=start)
+
+
+class Ablation(NamedTuple):
+    """A named change of a config: what it is, and the keys of its system and features."""
+
+    text: str
+    system: dict[str, Any] = {}
+    features: dict[str, Any] = {}
+
+
+SPOTFORMER_ABLATIONS = {
+    "adjacent": Ablation("flow between neighbours instead of SW-MRO (table III)",
+                         features={"motion": "adjacent"}),
+    "no_flgp": Ablation("mean over the nodes instead of FLGP (table III)", {"pooling": "mean"}),
+    "seq_st": Ablation("spatial, then temporal attention (table IV)", {"variant": "seq_st"}),
+    "simul_ts": Ablation("temporal before spatial attention (table IV)", {"variant": "simul_ts"}),
+    "paral_st": Ablation("both side by side (table IV)", {"variant": "paral_st"}),
+    "paral_st_shared": Ablation("both side by side, shared (table IV)",
+                                {"variant": "paral_st_shared"}),
+    **{
+        f"window{w}": Ablation(f"a clip of {w} frames (table V)", {"window": w}, {"window": w})
+        for w in (9, 11, 15, 19, 21)
+    },
+    "window25": Ablation("a clip of 25 frames, down-sampled five times (table V)",
+                         {"window": 25, "paddings": (0, 1, 1, 1, 1)}, {"window": 25}),
+    **{
+        f"lambda{weight:g}": Ablation(f"contrastive loss times {weight:g} (table VI)",
+                                      {"contrastive": weight})
+        for weight in (0.0, 0.001, 0.003, 0.008, 0.01, 0.03, 0.05)
+    },
+}  # fmt: skip
+SFAMNET_ABLATIONS = {
+    "optical": Ablation("u, v and strain of optical flow (tables 1 and 4: O)", {"flow": "optical"}),
+    "scene": Ablation("u, v and w of scene flow (tables 1 and 4: S)", {"flow": "scene"}),
+    "events": Ablation("trained on onset-apex pairs alone (table 5: G/T)", {"sampling": "events"}),
+    "windows": Ablation("trained on sliding windows alone (table 5: SW)", {"sampling": "windows"}),
+    "optical_uv": Ablation("optical u and v (table 6)", {"flow": "optical", "streams": ("u", "v")}),
+    "strain": Ablation("optical strain alone (table 6)", {"flow": "optical", "streams": ("w",)}),
+    "scene_uv": Ablation("scene flow's u and v (table 6)",
+                         {"flow": "scene", "streams": ("u", "v")}),
+    "scene_w": Ablation("motion in depth alone (table 6)", {"flow": "scene", "streams": ("w",)}),
+    "soft": Ablation("soft pseudo-labels (table 7)", {"soft": True}),
+    "joint": Ablation("one stream for all channels (table 8)", {"joint": True}),
+    "no_cbam": Ablation("without attention", {"cbam": False}),
+    "first_half": Ablation("positive rows in the first half of the onset phase (paper's text)",
+                           {"pseudo_label": "paper"}),
+}  # fmt: skip
+"""Rows of the papers' tables."""
+
+
+def texts(ablations: dict[str, Ablation]) -> dict[str, str]:
+    """A config file's `PRESETS`."""
+    return {name: ablation.text for name, ablation in ablations.items()}
+
+
+def chosen(ablations: dict[str, Ablation], name: str) -> Ablation:
+    """The ablation `name`, empty for none.  Raises ValueError for an unknown one."""
+    if name and name not in ablations:
+        raise ValueError(f"unknown preset {name!r}: {', '.join(ablations)}")
+    return ablations.get(name, Ablation(""))
+
+
+def suffix(name: str) -> str:
+    """What a preset adds to the name of a config."""
+    return f"_{name}" if name else ""

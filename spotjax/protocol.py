@@ -1,6 +1,6 @@
 """What an evaluation did and what its reader must know: printed beside every table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from spotjax import rundir
@@ -40,6 +40,8 @@ def describe(
         "sample_every": config.data.sample_every,
         "baselines": list(config.baselines.names),
         "epochs": config.train.epochs,
+        **({"updates": config.train.updates} if config.train.updates else {}),
+        **({"start": config.train.start} if config.train.start else {}),
         "seed": config.train.seed,
         "skipped_videos": len(dataset.manifest["skipped"]),
         "data_hash": dataset.manifest["hash"],
@@ -49,8 +51,39 @@ def describe(
     }
 
 
+def _without_features(dataset: Dataset, system: System, videos: Sequence[Video]) -> Iterator[str]:
+    """Rows and events whose features are lacking although the face is there."""
+    streams = dataset.streams
+    if system.valid(system.problems[0]) == "valid_scene":
+        flat = (streams["valid_optical"] > 0) & (streams["valid_scene"] == 0)
+        rows = sum(int(flat[video.rows].sum()) for video in videos)
+        if rows:
+            yield f"{rows} pairs of frames have no depth; they are not scored"
+    if not system.classes:
+        return
+    there = streams[plans.event_stream(system.valid(system.problems[0]))] > 0
+    lacking = [
+        f"{video.id} {video.frame_ids[i.onset]}"
+        for video in videos
+        for i, known in zip(video.intervals, there[video.events], strict=True)
+        if i.type == "micro" and not known
+    ]
+    if lacking:
+        yield (
+            f"{len(lacking)} micro-expressions have no features from onset to apex (no apex after "
+            f"the onset, no face or no depth): their emotion is neither learnt nor recognised: "
+            f"{', '.join(lacking[:5])}{', ...' if len(lacking) > 5 else ''}"
+        )
+    if not any(i.emotion for v in videos for i in v.intervals if i.type == "micro"):
+        yield "no micro-expression has an emotion: nothing is recognised"
+
+
 def warnings(
-    config: Config, dataset: Dataset, system: System, found: dict[str, list[Detection]]
+    config: Config,
+    dataset: Dataset,
+    system: System,
+    videos: Sequence[Video],
+    found: dict[str, list[Detection]],
 ) -> list[str]:
     """What a reader of the numbers must know, in sentences."""
     notes = [f"{quirk}" for quirk in dataset.manifest["quirks"]]
@@ -62,6 +95,7 @@ def warnings(
     for type in system.types:
         if not any(d.type == type for detections in found.values() for d in detections):
             notes.append(f"no {type}-expression was spotted in any video")
+    notes += _without_features(dataset, system, videos)
     without = int(sum((dataset.streams["face"][v.rows] == 0).sum() for v in dataset.videos))
     if without:
         notes.append(f"{without} frames have no face; they are not scored")

@@ -99,6 +99,9 @@ STRAIN_P = 0.5
 RUN_METRICS = {"F1": "f1", "precision": "precision", "recall": "recall", "AP": "ap"}
 """Key of a printed metric in the result tables of metrics.json; `k_frames` is in its protocol."""
 
+FLOW_KINDS = {"O": "optical", "S": "scene", "H": "hybrid"}
+"""SFAMNet's rows by the run's `system.flow`."""
+
 LISTED = 12
 """An error lists the known words where they are no more than these."""
 
@@ -206,7 +209,7 @@ def beside(metrics: Mapping[str, Any], chosen: Iterable[Record]) -> list[Beside]
     for record in chosen:
         name = by.get(record.system)
         if name and record.data_set == data_set:
-            ours = _ours(record, protocol, tables[name])
+            ours = _ours(record, metrics, tables[name], name == protocol["system"])
             found += [Beside(record, name, *ours)] if ours else []
     return _own_p(found, protocol.get("p"))
 
@@ -253,14 +256,33 @@ def _nearest(word: str, known: Sequence[str]) -> str:
 
 
 def _ours(
-    record: Record, protocol: Mapping[str, Any], table: Mapping[str, Any]
+    record: Record, metrics: Mapping[str, Any], table: Mapping[str, Any], by_system: bool
 ) -> tuple[float, tuple[int, int, int] | None] | None:
     """The run's value for `record` and its counts; None where it has none."""
+    protocol = metrics["protocol"]
+    features = (record.variant or "").removeprefix("features ")
+    if by_system and features in FLOW_KINDS and protocol.get("flow_kind") != FLOW_KINDS[features]:
+        return None
+    if by_system and "-class " in record.metric:
+        value = _recognised(record.metric, metrics.get("recognition"))
+        return None if value is None else (value, None)
     if record.metric == "k_frames":
         k = protocol.get("k", {}).get(record.type)
         return None if k is None else (k, None)
     row, key = table.get(record.type or ""), RUN_METRICS.get(record.metric)
     return (row[key], (row["tp"], row["fp"], row["fn"])) if row and key in row else None
+
+
+def _recognised(metric: str, values: Mapping[str, Any] | None) -> float | None:
+    """The run's value of `4-class UF1` and the like; None with other classes."""
+    number, _, name = metric.partition("-class ")
+    if values is None or len(values["classes"]) != int(number) + 1:
+        return None
+    part = values["ground_truth"] | {
+        key: values["analysis"][values["rule"]][key] for key in ("analysis_f1", "strs")
+    }
+    return {"UF1": part["uf1"], "UAR": part["uar"], "analysis F1": part["analysis_f1"],
+            "STRS": part["strs"]}.get(name)  # fmt: skip
 
 
 def _own_p(found: list[Beside], p: float | None) -> list[Beside]:

@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from spotjax.errors import UserError
 from spotjax.matching import RULES, Counts, VideoResult
 
 Quirks = Literal["none", "sfamnet", "strs_tool"]
@@ -27,6 +28,11 @@ CLASSES: dict[int, tuple[str, ...]] = {
     7: ("disgust", "surprise", "others", "fear", "anger", "sad", "happy"),
 }
 """Emotion classes in the order of SFAMNet's release."""
+FOUR_OF_SEVEN = {
+    "disgust": "negative", "fear": "negative", "anger": "negative", "sad": "negative",
+    "happy": "positive", "surprise": "surprise", "others": "others",
+}  # fmt: skip
+"""CAS(ME)^3's seven emotions as SFAMNet's four classes."""
 NEUTRAL = "neutral"
 RECOGNITION_RULES: dict[str, Quirks] = {
     "one_to_one": "none",
@@ -43,7 +49,7 @@ class EmotionResult(NamedTuple):
     predicted: np.ndarray
     """i64[n], 0 to C (neutral)."""
     true: np.ndarray
-    """i64[m], 0 to C - 1."""
+    """i64[m], 0 to C - 1, or C where an interval has no emotion."""
 
 
 class Analysis(NamedTuple):
@@ -71,6 +77,25 @@ def classes_of(emotions: Iterable[str]) -> tuple[str, ...]:
         if wanted <= set(classes):
             return classes
     raise ValueError(f"no set of emotion classes holds {', '.join(sorted(wanted))}")
+
+
+def class_of(emotion: str, classes: tuple[str, ...]) -> int:
+    """Index of `emotion` in `classes`; `len(classes)` (neutral) for an empty one.
+
+    One of the seven emotions also counts as its class of the four.  Raises UserError for another.
+
+    >>> class_of("fear", CLASSES[4]), class_of("fear", CLASSES[7]), class_of("", CLASSES[4])
+    (0, 3, 4)
+    """
+    if not emotion:
+        return len(classes)
+    name = emotion if emotion in classes else FOUR_OF_SEVEN.get(emotion, "")
+    if name not in classes:
+        raise UserError(
+            f"emotion {emotion!r} is none of {', '.join(classes)}: rename it in the annotation, or "
+            "choose --config.system.classes and --config.data.annotation.emotions to fit"
+        )
+    return classes.index(name)
 
 
 def confusion(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -153,7 +178,8 @@ def spot_then_recognise(
 
     Every pair of a prediction and a truth that counts enters with both emotions; under
     `sfamnet` only predictions that reach exactly one truth do.  The averages are those of
-    `RECOGNITION_RULES[rule]`.  Raises KeyError for a rule that is not there.
+    `RECOGNITION_RULES[rule]`.  Truths without an emotion count in the spotting alone.  Raises
+    KeyError for a rule that is not there.
     """
     quirks = RECOGNITION_RULES[rule]
     total, predicted, true = Counts(), [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
@@ -162,7 +188,7 @@ def spot_then_recognise(
         total += RULES[rule].tally(hits)
         if rule == "sfamnet":
             hits = hits & (hits.sum(axis=1) == 1)[:, None]
-        rows, columns = np.nonzero(hits)
+        rows, columns = np.nonzero(hits & (result.true < classes))
         predicted.append(result.predicted[rows])
         true.append(result.true[columns])
     labels, truths = np.concatenate(predicted), np.concatenate(true)
@@ -175,7 +201,6 @@ def spot_then_recognise(
 
 def as_dict(analysis: Analysis, classes: tuple[str, ...]) -> dict[str, Any]:
     """Numbers, per-class ratios (None where undefined) and confusion matrix as JSON types."""
-    ratios = zip(*per_class(analysis.table), strict=True)
     return {
         "classes": [*classes, NEUTRAL],
         "analysed": int(analysis.table.sum()),
@@ -185,11 +210,17 @@ def as_dict(analysis: Analysis, classes: tuple[str, ...]) -> dict[str, Any]:
         "analysis_f1": analysis.f1,
         "strs": analysis.strs,
         "confusion": analysis.table.tolist(),
-        "per_class": {
-            name: {
-                key: None if np.isnan(value) else float(value)
-                for key, value in zip(("precision", "recall", "f1"), values, strict=True)
-            }
-            for name, values in zip(classes, ratios, strict=True)
-        },
+        "per_class": ratios_as_dict(analysis.table, classes),
+    }
+
+
+def ratios_as_dict(table: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Precision, recall and F1 of each class as JSON types, None where undefined."""
+    ratios = zip(*per_class(table), strict=True)
+    return {
+        name: {
+            key: None if np.isnan(value) else float(value)
+            for key, value in zip(("precision", "recall", "f1"), values, strict=True)
+        }
+        for name, values in zip(classes, ratios, strict=True)
     }

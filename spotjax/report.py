@@ -13,7 +13,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from spotjax import plots
+from spotjax import plot_matrix, plots
 from spotjax.report_page import MEANINGS, PAGE, STYLE
 from spotjax.tracks import VideoReport
 
@@ -57,6 +57,7 @@ def render(
         bootstrap=bootstrap,
         bars=Markup(bars),
         reading=_reading(metrics, types, system),
+        recognition=_recognition(metrics.get("recognition")),
         warnings=metrics.get("warnings", []),
         protocol=[_explain(key, value) for key, value in protocol.items() if not _deep(value)],
         configs={key: json.dumps(v, indent=2) for key, v in protocol.items() if _deep(v)},
@@ -66,6 +67,29 @@ def render(
         losses={name: Markup(chart) for name, chart in _losses(training).items()},
         subjects=shown,
     )
+
+
+def _recognition(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The section on emotions: its numbers and two confusion matrices."""
+    if values is None:
+        return None
+    rule = values["rule"]
+
+    def chart(table: Sequence[Sequence[int]], label: str) -> Markup:
+        return Markup(plot_matrix.confusion_matrix(np.asarray(table), values["classes"], label))
+
+    return {
+        **values,
+        "spotted": values["analysis"][rule],
+        "charts": {
+            f"annotated micro-expressions ({values['samples']})": chart(
+                values["ground_truth"]["confusion"], "confusion of annotated micro-expressions"
+            ),
+            f"spotted ones ({values['analysis'][rule]['analysed']}, rule {rule})": chart(
+                values["analysis"][rule]["confusion"], "confusion of spotted micro-expressions"
+            ),
+        },
+    }
 
 
 def _compared(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,19 @@ MEANINGS: dict[str, str | dict[str, str]] = {
     "iou": "least overlap of a true positive with its annotation",
     "k": "frames between the two images of a pair",
     "p": "threshold = mean + p (maximum - mean) of a video's score",
+    "flow_kind": {
+        "optical": "u, v and strain of optical flow",
+        "scene": "u, v and w of RGB-D scene flow",
+        "hybrid": "u and v of optical flow, w of RGB-D scene flow",
+    },
+    "threshold": "least height of a peak of the smoothed score",
+    "micro_test": {
+        "prominence": "a micro peak stays if it rises above its ends (release)",
+        "mae_difference": "a micro peak stays if it rises above the macro curve (paper)",
+    },
+    "video_gate": "nothing is spotted where the mean of the smoothed score reaches it; 0: off",
+    "updates": "after so many a fold stops",
+    "start": "each fold began with the fold of this run that held out the same subject",
     "seed": "initialisation, order and sampling",
 }
 
@@ -88,6 +101,7 @@ PAGE = """<!DOCTYPE html>
 <p class="dim">{{ lead }}</p>
 <nav><a href="#result">Result</a> <a href="#protocol">Protocol</a>
 {% if variants %}<a href="#variants">Variants</a>{% endif %}
+{% if recognition %}<a href="#emotions">Emotions</a>{% endif %}
 {% if subjects %}<a href="#subjects">Subjects</a>{% endif %}
 {% if losses %}<a href="#training">Training</a>{% endif %}
 <a href="#timelines">Timelines</a></nav>
@@ -162,6 +176,38 @@ sfamnet and megc2020 a count may be negative: an interval or an annotation may c
 <td class="text">{% if row.headline %}◀ headline{% endif %}</td></tr>
 {% endfor %}
 </tbody></table></div>
+{% endif %}
+{% if recognition %}
+<h2 id="emotions">Emotions</h2>
+<p>Of micro-expressions, by the network that never saw the subject. Neutral can be predicted and is
+then a miss. UF1: mean F1 of the classes; UAR: mean recall; analysis F1: harmonic mean of mean
+precision and mean recall; STRS: spotting F1 times analysis F1.</p>
+<div class="wide"><table>
+<thead><tr><th class="text">what is recognised</th><th>n</th><th>UF1</th><th>UAR</th>
+<th>spotting F1</th><th>analysis F1</th><th>STRS</th></tr></thead>
+<tbody>
+<tr class="main"><td class="text">annotated intervals</td><td>{{ recognition.samples }}</td>
+<td>{{ recognition.ground_truth.uf1|ratio }}</td><td>{{ recognition.ground_truth.uar|ratio }}</td>
+<td></td><td></td><td></td></tr>
+<tr><td class="text dim">the other subjects' commonest class</td><td>{{ recognition.samples }}</td>
+<td>{{ recognition.majority.uf1|ratio }}</td><td>{{ recognition.majority.uar|ratio }}</td>
+<td></td><td></td><td></td></tr>
+{% for rule, row in recognition.analysis.items() %}
+<tr{% if rule == recognition.rule %} class="main"{% endif %}>
+<td class="text">spotted intervals, rule {{ rule }}</td><td>{{ row.analysed }}</td>
+<td>{{ row.uf1|ratio }}</td><td>{{ row.uar|ratio }}</td><td>{{ row.spotting_f1|ratio }}</td>
+<td>{{ row.analysis_f1|ratio }}</td><td>{{ row.strs|ratio }}</td></tr>
+{% endfor %}
+</tbody></table></div>
+<div class="pair even">
+{% for caption, chart in recognition.charts.items() %}
+<figure>{{ chart }}<figcaption>{{ caption }}</figcaption></figure>
+{% endfor %}
+</div>
+{% if recognition.unlabelled or recognition.without_features %}
+<p class="small dim">Left out: {{ recognition.unlabelled }} without an emotion,
+{{ recognition.without_features }} without features.</p>
+{% endif %}
 {% endif %}
 {% if subjects %}
 <h2 id="subjects">Subjects</h2>

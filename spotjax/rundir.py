@@ -34,6 +34,10 @@ FREE_KEYS = (
     "system.range_macro",
     "system.nms_iou",
     "system.keep",
+    "system.threshold",
+    "system.micro_test",
+    "system.video_gate",
+    "system.peak_shift",
 )
 """Config keys that do not change trained parameters: they may differ when a run goes on.
 

@@ -12,6 +12,7 @@ class Truth(NamedTuple):
     apex: int
     offset: int
     found: bool
+    emotion: str = ""
 
 
 class Spotted(NamedTuple):
@@ -22,6 +23,7 @@ class Spotted(NamedTuple):
     offset: int
     score: float
     hit: bool
+    emotion: str = ""
 
 
 class Track(NamedTuple):

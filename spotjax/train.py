@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -126,24 +125,31 @@ def train_run(
         with checkpoints.Checkpoints(workdir, problem) as store:
             done = store.latest
             log.restart(problem, done)
-            if done >= config.train.epochs:
-                continue
             members = folds_by_problem[problem]
-            optimizer = folds.make_optimizer(config.train)
-            states = None
-            if done:
-                like = folds.init_state(system, optimizer, config.train.seed, len(members))
-                states, _ = store.restore(jax.tree.map(np.asarray, like))
-            arrays = training.put_streams(system, problem, dataset.streams, mesh)
-            print(memory_plan(problem, members, arrays, mesh.size), file=sys.stderr)
+            chosen = config.train
+            total = plans.num_epochs(members, chosen.batch, chosen.epochs, chosen.updates)
+            if done >= total:
+                continue
+            states = initial_states(config, system, problem, members, store)
+            placed, arrays = training.place(system, problem, dataset.streams, members, mesh)
+
+            def planned(
+                memory: training.Memory,
+                problem: str = problem,
+                members: list[plans.Fold] = members,
+            ) -> None:
+                print(memory_plan(problem, members, memory, mesh.size), file=sys.stderr)
+
             epochs = training.train_folds(
-                system, problem, members, arrays, config.train, mesh, states, done
+                system, problem, placed, arrays, chosen, mesh, states, done, planned
             )
-            total = config.train.epochs
             with tqdm(total=total, initial=done, desc=f"train {problem}", unit="epoch") as bar:
                 begin = time.perf_counter()
                 for epoch in epochs:
-                    losses = [float(loss.mean(dtype=np.float64)) for loss in epoch.losses]
+                    losses = [
+                        float(loss.mean(dtype=np.float64)) if loss.size else None
+                        for loss in epoch.losses
+                    ]  # None: the fold has made all its updates
                     record = {
                         "problem": problem,
                         "epoch": epoch.number + 1,
@@ -151,13 +157,18 @@ def train_run(
                         "loss": {f.subject: x for f, x in zip(members, losses, strict=True)},
                     }
                     log.append(record)  # first: a line without a checkpoint is dropped on resuming
-                    meta = {"epochs": epoch.number + 1, "subjects": [f.subject for f in members]}
+                    meta = {
+                        "epochs": epoch.number + 1,
+                        "of": total,
+                        "subjects": [f.subject for f in members],
+                    }
                     if config.train.score_every and (
                         (epoch.number + 1) % config.train.score_every == 0
                     ):  # before the checkpoint: an epoch that is kept has its curves
-                        keep_scores(workdir, system, problem, dataset, members, epoch, arrays)
+                        keep_scores(workdir, system, problem, dataset, members, epoch)
                     store.save(epoch.number + 1, epoch.states, meta)
-                    bar.set_postfix(loss=f"{np.mean(losses):.4f}", folds=len(members))
+                    mean = np.mean([loss for loss in losses if loss is not None])
+                    bar.set_postfix(loss=f"{mean:.4f}", folds=len(members))
                     bar.update()
                     begin = time.perf_counter()
             store.wait()
@@ -170,29 +181,68 @@ def keep_scores(
     dataset: Dataset,
     members: list[plans.Fold],
     epoch: training.Epoch,
-    arrays: Any,
 ) -> None:
     """Score the held-out and the validation subjects of every fold and keep the curves."""
-    here = {name: array.addressable_shards[0].data for name, array in arrays.items()}
     videos_of = [
         [v for v in dataset.videos if v.subject in (fold.subject, *fold.validation)]
         for fold in members
     ]
-    curves = scoring.score_problem(
-        system, problem, dataset, videos_of, epoch.states.variables, here
-    )
+    found = scoring.score_all(system, problem, dataset, videos_of, epoch.states.variables)
     subjects = [fold.subject for fold in members]
-    epoch_scores.save(workdir, problem, epoch.number + 1, subjects, curves)
+    for name, curves in found.items():
+        epoch_scores.save(workdir, name, epoch.number + 1, subjects, curves)
 
 
-def memory_plan(problem: str, members: Any, arrays: Any, devices: int) -> str:
-    """What lies on each device, in one line."""
-    data = sum(array.nbytes for array in arrays.values())
+def initial_states(
+    config: Config,
+    system: System,
+    problem: str,
+    members: list[plans.Fold],
+    store: checkpoints.Checkpoints,
+) -> folds.State:
+    """Where training begins: the newest checkpoint, `train.start`, or one initialisation."""
+    optimizer = folds.make_optimizer(config.train)
+    states = folds.init_state(system, optimizer, config.train.seed, len(members))
+    if store.latest:
+        return store.restore(jax.tree.map(np.asarray, states))[0]
+    if not config.train.start:
+        return states
+    start = Path(config.train.start)
+    saved, _, _ = rundir.load_run(start)
+    if system.transfer is None or saved.system.name != system.name:
+        raise UserError(
+            f"--config.train.start={start}: {system.name} cannot start from a run of "
+            f"{saved.system.name}"
+        )
+    tree, meta = checkpoints.read_finished(start, problem)
+    lacking = [fold.subject for fold in members if fold.subject not in meta["subjects"]]
+    if lacking:
+        raise UserError(
+            f"--config.train.start={start}: has no fold that held out {lacking[0]}; it has "
+            f"{', '.join(meta['subjects'])}: a fold may start only from one that never saw its "
+            "subject"
+        )
+    order = [meta["subjects"].index(fold.subject) for fold in members]
+    earlier = jax.tree.map(lambda leaf: np.asarray(leaf)[order], tree["variables"])
+    return states._replace(variables=system.transfer(states.variables, earlier))
+
+
+def memory_plan(
+    problem: str, members: list[plans.Fold], memory: training.Memory, devices: int
+) -> str:
+    """What training needs of each device, in one line."""
     samples = [fold.size for fold in members]
-    return (
-        f"{problem}: {len(members)} folds over {devices} device(s), {min(samples)}-{max(samples)} "
-        f"samples a fold, features {data / 1e9:.2f} GB on each device"
+    need = memory.features + memory.folds + memory.temporary
+    of = f" of {memory.device / 1e9:.1f}" if memory.device else ""
+    line = (
+        f"{problem}: {len(members)} folds, {memory.folds_at_a_time} at a time over {devices} "
+        f"device(s), {min(samples)}-{max(samples)} samples a fold; memory of a device: features "
+        f"{memory.features / 1e9:.2f} GB, folds {memory.folds / 1e9:.2f}, temporary "
+        f"{memory.temporary / 1e9:.2f}, together {need / 1e9:.2f}{of} GB"
     )
+    if memory.device and need > memory.device:
+        line += ": more than there is; use a smaller --config.train.fold_chunk"
+    return line
 
 
 if __name__ == "__main__":

@@ -9,7 +9,12 @@ numbers, at the readers and the writers only.  Times are in seconds, displacemen
 belongs to frame i, whatever a system computes there: the pair (i, i+k) of SOFTNet and SFAMNet,
 the 17-frame window around i of SpotFormer, the flow i -> i+1 of MESNet, the crop of frame i of
 cnn3d.  Where nothing can be computed (no face, the last k frames) the row is zero and its
-`valid_*` stream is 0.  All videos' rows are concatenated and lie on the device once.
+`valid_*` stream is 0.  All videos' rows are concatenated; those that training samples read lie on
+the device once.
+
+**Events.**  A shard may also hold *event streams*, one row per annotated interval of the video:
+SFAMNet's flow from onset to apex.  They are named `event_*` and `valid_event_*` and concatenated
+over videos likewise.  A sample whose field `event` is 1 takes its row there.
 
 **Problem.**  One network to train and score.  SOFTNet has two (macro, micro: own k, own stream,
 own parameters); SFAMNet, SpotFormer, MESNet and cnn3d have one whose outputs serve both types.
@@ -25,10 +30,15 @@ own parameters); SFAMNet, SpotFormer, MESNet and cnn3d have one whose outputs se
     scores(outputs) -> f32[B] or f32[B, C]        what decoding needs, per row
     decode(curves, valid, **overrides) -> ([Detection], {type: Curve})   NumPy: one video
     streams(problem) -> names                     what must lie on the device
+    valid(problem) -> name                        the stream that says which rows there are
+    transfer(variables, earlier) -> variables     start from what another run has learnt
+    frozen(params) -> tree of bool                what training leaves as it is
 
 A *sample* is one line of a table (`Samples`: arrays with a common first axis): SOFTNet's is
 (row, label, augmentation); SpotFormer's is a block of 16 rows with 8 label tracks; MESNet's is a
 clip start with its window labels; cnn3d's is a row whose skips are drawn in `inputs` from the key.
+A system with emotion `classes` gives them as the last columns of its scores, neutral last of all;
+it is also asked for its scores of the events, which recognition is judged by.
 Losses of any number of terms (SpotFormer's contrastive one included) live in `loss`; batch norm
 keeps its statistics in `variables` and masks padding with `weight`.
 
@@ -36,9 +46,9 @@ keeps its statistics in `variables` and masks padding with `weight`.
 subjects' videos alone, so a label of the held-out subject cannot reach training.  An epoch is
 `i32[F, S, B]` into those tables, -1 for padding; a step of padding only is an exact no-op, so
 ragged folds share one program.  Randomness is drawn from (seed, fold, step); a
-fold's result does not depend on which folds ran beside it.  A recipe of several *stages* (MESNet's
-pre-training, SFAMNet's 7-class fine-tuning) is a sequence of (system, plan) whose later `init`
-starts from the earlier variables; validation-based stopping (cnn3d) is a second plan over
+fold's result does not depend on which folds ran beside it.  A second *stage* (SFAMNet's 7-class
+fine-tuning) is a run of its own that starts from an earlier one (`train.start`): each fold from the
+fold that held out the same subject.  Validation-based stopping (cnn3d) is a second plan over
 held-out *training* subjects and turns finished folds into no-ops.
 """
 
@@ -69,6 +79,8 @@ class Detection(NamedTuple):
     offset: int
     type: str
     score: float
+    emotion: str = ""
+    """Recognised emotion, `neutral` included; empty where the system recognises none."""
 
 
 class Video(NamedTuple):
@@ -83,11 +95,18 @@ class Video(NamedTuple):
     frame_ids: np.ndarray
     """i32[T]: the data set's own number of each frame."""
     intervals: tuple[Interval, ...]
+    first_event: int = 0
+    """Row of its first interval in the concatenated event streams."""
 
     @property
     def rows(self) -> slice:
         """This video's rows in the concatenated streams."""
         return slice(self.first_row, self.first_row + self.num_frames)
+
+    @property
+    def events(self) -> slice:
+        """The rows of this video's intervals in the concatenated event streams."""
+        return slice(self.first_event, self.first_event + len(self.intervals))
 
     @property
     def id(self) -> str:
@@ -101,7 +120,7 @@ class Dataset(NamedTuple):
     name: str
     videos: tuple[Video, ...]
     streams: Mapping[str, np.ndarray]
-    """`[R, ...]` per stream, R the frames of all videos."""
+    """`[R, ...]` per stream, R the frames of all videos (event streams: their intervals)."""
     k: Mapping[str, int]
     """Frames between the images of a pair, per expression type."""
     manifest: Mapping[str, Any]
@@ -132,3 +151,10 @@ class System(NamedTuple):
     """How it decodes, in words for the protocol."""
     variants: tuple[Mapping[str, Any], ...] = ({},)
     """Decoding options shown side by side in the report."""
+    valid: Callable[[str], str] = "valid_{}".format
+    reach: int = 1
+    """Rows that a training sample reads, from its own on."""
+    classes: tuple[str, ...] = ()
+    """Emotions that it recognises, `neutral` last; empty if it only spots."""
+    transfer: Callable[[Any, Any], Any] | None = None
+    frozen: Callable[[Any], Any] | None = None

@@ -264,9 +264,8 @@ def test_damaged_shards_are_refused_by_name(finished, rendered):
 
 def spotting(config, dataset, states, system):
     """Macro F1 and AP of these parameters on the subjects that each fold held out."""
-    arrays = training.put_streams(system, "macro", dataset.streams, folds_lib.make_mesh(1))
     videos_of = held_out_videos(dataset, dataset.subjects)
-    found = score_problem(system, "macro", dataset, videos_of, states.variables, arrays)
+    found = score_problem(system, "macro", dataset, videos_of, states.variables)
     curves = {"macro": {name: curve for group in found for name, curve in group.items()}}
     curves["micro"] = {v.id: np.full(v.num_frames, np.nan, np.float32) for v in dataset.videos}
     found = {v.id: decode_video(system, dataset, v, curves)[0] for v in dataset.videos}
@@ -302,7 +301,7 @@ def test_baselines_are_extracted_once_and_printed_beside_the_system(finished, re
 def trained_on(config, dataset, system):
     mesh = folds_lib.make_mesh()
     members = plans.loso(system, dataset, "macro", 0)
-    arrays = training.put_streams(system, "macro", dataset.streams, mesh)
+    members, arrays = training.place(system, "macro", dataset.streams, members, mesh)
     epochs = training.train_folds(system, "macro", members, arrays, config.train, mesh)
     return list(epochs)[-1].states
 

@@ -178,3 +178,20 @@ def test_wrong_shapes_are_refused():
         losses.supervised_contrastive(jnp.ones((4, 3)), jnp.ones(5), jnp.ones(5))
     with pytest.raises(AssertionError):
         losses.supervised_contrastive(ones, ones, ones)
+
+
+def test_class_weighted_by_hand_and_padding():
+    logits = jnp.array([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0], [9.0, 0.0, 0.0]])
+    targets, share = jnp.array([0, 0, 2, 1]), jnp.array([2.0, 2.0, 0.5, 7.0])
+    log_p = [1 - np.log(np.e + 2), 0 - np.log(np.exp(2) + 2), 3 - np.log(np.exp(3) + 2)]
+    expected = -(2 * log_p[0] + 2 * log_p[1] + 0.5 * log_p[2]) / 4.5
+    weight = jnp.array([1.0, 1.0, 1.0, 0.0])
+    np.testing.assert_allclose(
+        losses.class_weighted(logits, targets, share, weight), expected, rtol=1e-6
+    )
+    gradient = jax.grad(losses.class_weighted)(logits, targets, share, weight)
+    assert not np.any(gradient[3]) and np.any(gradient[0])
+    value, gradient = jax.value_and_grad(losses.class_weighted)(logits, targets, 0 * share, weight)
+    assert value == 0 and not np.any(gradient)
+    with pytest.raises(AssertionError):
+        losses.class_weighted(logits, targets[:2], share, weight)

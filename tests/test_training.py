@@ -24,7 +24,7 @@ def run(dataset, problem="macro", wanted=(), devices=1, states=None, first=0, or
     train = Train(**{"epochs": 1, **options})
     mesh = folds_lib.make_mesh(devices)
     members = plans.loso(SYSTEM, dataset, problem, train.seed, wanted)[::order]
-    arrays = training.put_streams(SYSTEM, problem, dataset.streams, mesh)
+    members, arrays = training.place(SYSTEM, problem, dataset.streams, members, mesh)
     epochs = training.train_folds(SYSTEM, problem, members, arrays, train, mesh, states, first)
     return list(epochs)
 
@@ -96,7 +96,7 @@ def test_no_collectives_and_one_compilation(toy):
         plans.epoch_order(members, 0, 0, 0, 12),
     )
     placed = folds_lib.put(folded, mesh, folds_lib.FOLD)
-    arrays = training.put_streams(SYSTEM, "macro", toy.streams, mesh)
+    _, arrays = training.place(SYSTEM, "macro", toy.streams, members, mesh)
     text = epoch.lower(*placed, arrays, np.float32(1)).compile().as_text()
     for word in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):
         assert word not in text
@@ -104,14 +104,13 @@ def test_no_collectives_and_one_compilation(toy):
 
 def test_scores_come_from_the_fold_that_held_the_subject_out(toy):
     states = run(toy)[-1].states
-    arrays = training.put_streams(SYSTEM, "macro", toy.streams, folds_lib.make_mesh(1))
     videos_of = scoring.held_out_videos(toy, toy.subjects)
-    found = scoring.score_problem(SYSTEM, "macro", toy, videos_of, states.variables, arrays)
+    found = scoring.score_problem(SYSTEM, "macro", toy, videos_of, states.variables)
     curves = {name: curve for group in found for name, curve in group.items()}
     video = toy.videos[2]
     curve = curves[video.id]
     assert curve.shape == (video.num_frames,) and np.isnan(curve[-K["macro"] :]).all()
-    images = SYSTEM.inputs(arrays, {"row": np.arange(10) + video.first_row}, None, "macro")
+    images = SYSTEM.inputs(toy.streams, {"row": np.arange(10) + video.first_row}, None, "macro")
     own = jax.tree.map(lambda leaf: leaf[2], states.variables)
     outputs, _ = SYSTEM.apply(own, images, np.ones(10), False, None)
     np.testing.assert_allclose(curve[:10], outputs, atol=1e-6)
@@ -147,3 +146,32 @@ def test_eight_devices_give_the_parameters_of_one(tmp_path):
         saved[devices] = list(np.load(target).values())
     for one, eight in zip(saved[1], saved[8], strict=True):
         np.testing.assert_allclose(one, eight, atol=1e-6)
+
+
+def test_the_need_of_memory_is_told_before_the_first_epoch(toy):
+    train = Train(epochs=1)
+    mesh = folds_lib.make_mesh(2)
+    members = plans.loso(SYSTEM, toy, "macro", 0)
+    members, arrays = training.place(SYSTEM, "macro", toy.streams, members, mesh)
+    told = []
+    epochs = training.train_folds(
+        SYSTEM, "macro", members, arrays, train, mesh, planned=told.append
+    )
+    assert not told and len(list(epochs)) == 1
+    [memory] = told
+    used = np.unique(np.concatenate([fold.samples["row"] for fold in members]))
+    assert memory.features == len(used) * toy.streams["flow_macro"][0].nbytes
+    assert memory.folds_at_a_time == 4
+    parameters = 314_817 * 4 * 2  # two folds on each of two devices, without Adam's moments
+    assert parameters < memory.folds < 2 * parameters and memory.temporary > 1e5
+
+
+def test_a_fold_that_has_made_its_updates_stands_still(toy):
+    batch = min(fold.size for fold in plans.loso(SYSTEM, toy, "macro", 0))
+    epochs = run(toy, updates=2, epochs=5, batch=batch)  # one step an epoch, or more
+    sizes = [[len(loss) for loss in epoch.losses] for epoch in epochs]
+    assert [sum(made) for made in zip(*sizes, strict=True)] == [2, 2, 2, 2]
+    assert [int(step) for step in epochs[-1].states.step] == [2, 2, 2, 2]
+    ended = next(f for f in range(4) if sizes[-1][f] == 0)
+    before, after = (pick(epoch.states, ended) for epoch in epochs[-2:])
+    assert largest_difference(before, after) == 0

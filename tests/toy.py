@@ -60,3 +60,43 @@ def toy_dataset(subjects: int = 4, videos: int = 1, frames: int = 120, seed: int
     joined = {name: np.concatenate(parts) for name, parts in streams.items()}
     manifest = {"quirks": [], "skipped": [], "k_source": "toy", "hash": "toy", "versions": {}}
     return Dataset("toy", tuple(listed), joined, K, manifest)
+
+
+EMOTIONS = ("disgust", "happy", "surprise", "others")
+
+
+def toy_rgbd(subjects: int = 4, seed: int = 0) -> Dataset:
+    """As `toy_dataset`, with SFAMNet's streams: a patch whose place tells the emotion."""
+    plain = toy_dataset(subjects, seed=seed)
+    rng = np.random.default_rng(seed + 1)
+    rows = sum(video.num_frames for video in plain.videos)
+    flow = rng.normal(0, 0.1, (rows, 42, 42, 3))
+    events, valid_events, videos = [], [], []
+    for number, video in enumerate(plain.videos):
+        spans = [
+            Interval(70, 76, 82, "micro", EMOTIONS[number % 4]),
+            Interval(20, 28, 40, "macro"),
+            Interval(100, 106, 110, "micro", EMOTIONS[(number + 1) % 4]),
+        ]
+        if number == 1:
+            spans[2] = spans[2]._replace(apex=-1)  # unknown
+        videos.append(video._replace(intervals=tuple(spans), first_event=len(events)))
+        for span in spans:
+            image = rng.normal(0, 0.1, (42, 42, 3))
+            if span.type == "micro":
+                place = 2 + 10 * EMOTIONS.index(span.emotion)
+                patch = (slice(place, place + 8), slice(16, 26))
+                flow[video.first_row + span.onset : video.first_row + span.apex + 1, *patch] += 1
+                image[patch] += 1
+            events.append(image)
+            valid_events.append(span.apex > span.onset)
+    valid = np.concatenate([np.arange(v.num_frames) < v.num_frames - 3 for v in videos])
+    streams = dict(plain.streams)
+    for name in ("optical", "scene"):
+        streams[name] = (flow * valid[:, None, None, None]).astype(np.float16)
+        streams[f"valid_{name}"] = valid.astype(np.uint8)
+        streams[f"event_{name}"] = np.stack(events).astype(np.float16)
+        streams[f"valid_event_{name}"] = np.array(valid_events, np.uint8)
+    streams["valid_scene"] = streams["valid_scene"].copy()
+    streams["valid_scene"][:5] = 0  # no depth in the first frames
+    return plain._replace(videos=tuple(videos), streams=streams)

@@ -37,8 +37,8 @@ class RawVideo(NamedTuple):
     """The video file, if it is one; frame_ids[0] then names its first frame."""
     step: int = 1
     """Every `step`-th frame of the video file is taken."""
-    depth: tuple[Path, ...] = ()
-    """16-bit depth images in mm beside `frames`, empty if the data set has none."""
+    depth: tuple[Path | None, ...] = ()
+    """16-bit depth images in mm beside `frames`, None where one is missing; empty without any."""
 
     @property
     def id(self) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from spotjax.config import Annotation, Data
 from spotjax.errors import UserError
+from spotjax.recognition import FOUR_OF_SEVEN
 
 from . import rules
 from .base import (
@@ -31,10 +32,6 @@ FPS = 30.0
 WORKBOOKS = ("CAS(ME)3_part_A_v2.xls", "CAS(ME)3_part_A_v2.xlsx")
 LABELS = "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx"
 HOLDS = f"part_A/spNO.1/a/color/37.jpg, {WORKBOOKS[0]} and {LABELS}"
-FOUR = {
-    "disgust": "negative", "fear": "negative", "anger": "negative", "sad": "negative",
-    "happy": "positive", "surprise": "surprise", "others": "others",
-}  # fmt: skip
 _COLUMNS = ("subject", "filename", "onset", "apex", "offset", "au", "expression type")
 _SHEET = f"CAS(ME)^3's sheet AU+Emotion with the header {', '.join(_COLUMNS)}"
 _LABEL_COLUMNS = ("subject", "filename", "onset", "apex", "offset", "emotion")
@@ -133,10 +130,9 @@ def _read_labels(file: Path, options: Annotation) -> dict[Key, str]:
     emotions: dict[Key, str] = {}
     for line in lines:
         word = line.text(columns["emotion"], "emotion").lower()
-        if word not in FOUR:
-            raise UserError(
-                f"{line.where}: emotion {word!r} is not known: write one of {', '.join(FOUR)}"
-            )
+        if word not in FOUR_OF_SEVEN:
+            known = ", ".join(FOUR_OF_SEVEN)
+            raise UserError(f"{line.where}: emotion {word!r} is not known: write one of {known}")
         key = (
             _subject(line.text(columns["subject"], "Subject")),
             line.text(columns["filename"], "Filename").lower(),
@@ -144,7 +140,7 @@ def _read_labels(file: Path, options: Annotation) -> dict[Key, str]:
             line.number_at(columns["apex"], "Apex"),
             line.number_at(columns["offset"], "Offset"),
         )
-        emotions[key] = FOUR[word] if options.emotions == "four" else word
+        emotions[key] = FOUR_OF_SEVEN[word] if options.emotions == "four" else word
     return emotions
 
 

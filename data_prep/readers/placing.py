@@ -135,11 +135,12 @@ def _video(
         else:
             quirks.add("frames missing inside a video (annotation.missing_frames)",
                        f"{video}: {missing}")  # fmt: skip
-    depth: tuple[Path, ...] = ()
+    depth: tuple[Path | None, ...] = ()
     if found.depth is not None and not problem:
         depth, lack = _depth_of(found.depth, ids)
         if lack:
-            quirks.add("video without usable depth images", f"{video}: {lack}")
+            what = "frames without a depth image" if depth else "video without usable depth images"
+            quirks.add(what, f"{video}: {lack}")
     kept = [pair for row in rows if (pair := _place(row, ids, data, rules, quirks)) is not None]
     step = data.sample_every
     return RawVideo(
@@ -157,16 +158,18 @@ def _video(
     )
 
 
-def _depth_of(folder: Path, ids: np.ndarray) -> tuple[tuple[Path, ...], str]:
-    """The depth image of every frame, or none and what is wrong with them."""
+def _depth_of(folder: Path, ids: np.ndarray) -> tuple[tuple[Path | None, ...], str]:
+    """The depth image of every frame, None where it is missing, and what is wrong with them.
+
+    Empty if there is no usable one.
+    """
     paths, numbers, problem = list_images(folder)
     by_number = dict(zip(numbers.tolist(), paths, strict=True))
     lacking = [number for number in ids.tolist() if number not in by_number]
-    if lacking:
-        return (), f"{folder.name}/{lacking[0]} is missing, {len(lacking)} in all"
-    if problem:
-        return (), problem
-    return tuple(by_number[number] for number in ids.tolist()), ""
+    if len(lacking) == len(ids) or problem and not lacking:
+        return (), problem or f"no image in {folder.name} has the number of a frame"
+    words = f"{folder.name}/{lacking[0]} is missing, {len(lacking)} in all" if lacking else ""
+    return tuple(by_number.get(number) for number in ids.tolist()), words
 
 
 def _place(

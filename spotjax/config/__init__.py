@@ -18,8 +18,15 @@ from spotjax.config.experiment import (
     from_dict,
     to_dict,
 )
-from spotjax.config.features import Face, Flow, SoftnetFeatures, SpotformerFeatures
-from spotjax.config.systems import Softnet, Spotformer
+from spotjax.config.features import (
+    Face,
+    Flow,
+    SceneFlow,
+    SfamnetFeatures,
+    SoftnetFeatures,
+    SpotformerFeatures,
+)
+from spotjax.config.systems import Sfamnet, Softnet, Spotformer
 
 __all__ = [
     "Annotation",
@@ -34,6 +41,9 @@ __all__ = [
     "LbpChi2",
     "Mdmd",
     "Rule",
+    "SceneFlow",
+    "Sfamnet",
+    "SfamnetFeatures",
     "Softnet",
     "SoftnetFeatures",
     "Spotformer",

@@ -10,8 +10,8 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 from spotjax.config.base import section, words
 from spotjax.config.baselines import Baselines
 from spotjax.config.data import Data
-from spotjax.config.features import SoftnetFeatures, SpotformerFeatures
-from spotjax.config.systems import Softnet, Spotformer
+from spotjax.config.features import SfamnetFeatures, SoftnetFeatures, SpotformerFeatures
+from spotjax.config.systems import Sfamnet, Softnet, Spotformer
 
 Rule = Literal[
     "one_to_one", "softnet", "mean", "sfamnet", "megc2020", "mesnet", "abpn", "spotformer",
@@ -25,6 +25,14 @@ class Train:
 
     seed: int = Field(default=0, ge=0, description="initialisation, sampling, augmentation")
     epochs: int = Field(default=10, ge=1, description="passes over a fold's samples")
+    updates: int = Field(
+        default=0, ge=0, description="a fold stops after so many updates; 0: after its epochs"
+    )
+    start: str = Field(
+        default="",
+        description="run directory whose trained folds are the start, each fold from the one that "
+        "held out the same subject (SFAMNet's fine-tuning for seven emotions)",
+    )
     batch: int = Field(default=12, ge=1, description="samples per update and fold")
     optimizer: Literal["sgd", "adam", "adamw"] = Field(default="sgd", description="update rule")
     learning_rate: float = Field(default=5e-4, gt=0, description="step size of the first epoch")
@@ -102,10 +110,10 @@ class Config:
 
     name: str = Field(description="short name of the experiment", pattern=r"^[A-Za-z0-9_.-]+$")
     data: Data = Field(default_factory=Data)
-    features: SoftnetFeatures | SpotformerFeatures = Field(
+    features: SoftnetFeatures | SpotformerFeatures | SfamnetFeatures = Field(
         default_factory=SoftnetFeatures, discriminator="name"
     )
-    system: Softnet | Spotformer = Field(default_factory=Softnet, discriminator="name")
+    system: Softnet | Spotformer | Sfamnet = Field(default_factory=Softnet, discriminator="name")
     train: Train = Field(default_factory=Train)
     evaluation: Evaluate = Field(default_factory=Evaluate)
     baselines: Baselines = Field(default_factory=Baselines)

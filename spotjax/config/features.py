@@ -90,3 +90,43 @@ class SpotformerFeatures:
         "face and slower",
     )
     face: Face = Field(default_factory=Face)
+
+
+@section
+class SceneFlow:
+    """RGB-D scene flow (Herbst et al. 2013); see `data_prep/scene_flow.py`."""
+
+    focal: float = Field(
+        default=920.0,
+        gt=0,
+        description="focal length of the depth-aligned colour image in px, as its intrinsics say; "
+        "CAS(ME)^3's D415 at 1280x720: about 920",
+    )
+    solver: Literal["fast", "released"] = Field(
+        default="fast",
+        description="fast, or the effort of the authors' released demo: 10 to 50 times as long",
+    )
+
+
+@section
+class SfamnetFeatures:
+    """SFAMNet's input: optical flow, its strain and scene flow of pairs 0.2 s apart."""
+
+    name: Literal["sfamnet"] = "sfamnet"
+    seconds: float = Field(
+        default=0.2,
+        gt=0,
+        le=2,
+        description="time between the images of a pair (6 frames at 30 fps)",
+    )
+    scene: bool = Field(
+        default=True,
+        description="also scene flow, which needs depth images; False: system.flow=optical only",
+    )
+    w_unit: Literal["px", "mm"] = Field(
+        default="px",
+        description="of the motion in depth: mm, or mm seen as px (times focal / depth)",
+    )
+    face: Face = Field(default_factory=Face)
+    flow: Flow = Field(default_factory=Flow)
+    scene_flow: SceneFlow = Field(default_factory=SceneFlow)

@@ -113,3 +113,61 @@ class Spotformer:
     keep: int = Field(
         default=5, ge=0, description="most intervals per video and type (release: 5); 0: all"
     )
+
+
+@section
+class Sfamnet:
+    """SFAMNet; see `spotjax/systems/sfamnet.py` for the deviations.  Rows are sampled frames."""
+
+    name: Literal["sfamnet"] = "sfamnet"
+    flow: Literal["optical", "scene", "hybrid"] = Field(
+        default="hybrid",
+        description="(u, v, strain) of optical flow, (u, v, w) of scene flow, or optical u and v "
+        "with scene flow's w (table 4)",
+    )
+    streams: Annotated[tuple[Literal["u", "v", "w"], ...], BeforeValidator(words)] = Field(
+        default=("u", "v", "w"), min_length=1, description="input channels, one stream each"
+    )
+    joint: bool = Field(
+        default=False, description="one stream for all channels instead of one each (table 8)"
+    )
+    cbam: bool = Field(default=True, description="channel and spatial attention, or its ablation")
+    classes: Literal["four", "seven"] = Field(
+        default="four",
+        description="emotions recognised: negative, positive, surprise, others; or seven",
+    )
+    pseudo_label: Literal["release", "paper"] = Field(
+        default="release",
+        description="positive rows: second half of the onset phase with the apex, or first half",
+    )
+    soft: bool = Field(default=False, description="labels rise from onset to apex (ablation)")
+    sampling: Literal["both", "windows", "events"] = Field(
+        default="both",
+        description="training samples: sliding windows, flow from onset to apex, or both (table 5)",
+    )
+    scaling: bool = Field(
+        default=True, description="multiply each training sample by a factor of 0.90 to 1.10"
+    )
+    spot_weight: float = Field(
+        default=0.9, ge=0, le=1, description="lambda: weight of spotting, the rest recognition"
+    )
+    fine_tune: bool = Field(
+        default=False,
+        description="keep the trunk and the spotting head of train.start, train recognition alone",
+    )
+    threshold: float = Field(default=0.576, ge=0, description="least smoothed score of a peak")
+    micro_test: Literal["prominence", "mae_difference"] = Field(
+        default="prominence",
+        description="which micro peaks stay: 0.017 above their ends (release), or 0.02 above the "
+        "macro curve (paper's step iv)",
+    )
+    video_gate: float = Field(
+        default=0.41, ge=0, description="nothing is spotted where the mean score reaches it; 0: off"
+    )
+    peak_shift: Literal[0, -1] = Field(
+        default=0, description="-1: micro peaks one row early, as released"
+    )
+    formulation: Literal["blocked", "plain"] = Field(
+        default="blocked",
+        description="convolutions as matrix products (fast on a CPU), or lax.conv",
+    )

@@ -74,9 +74,12 @@ def loso(
             f"{len(subjects)} subjects, one of them held out"
         )
     number = system.problems.index(problem)
-    valid = dataset.streams[f"valid_{problem}"]
+    valid = dataset.streams[system.valid(problem)]
     tables = {
-        video.id: system.targets(video, valid[video.rows] > 0, problem) for video in dataset.videos
+        video.id: _present(
+            system.targets(video, valid[video.rows] > 0, problem), dataset, system.valid(problem)
+        )
+        for video in dataset.videos
     }
     folds = []
     for subject in chosen_subjects(dataset, wanted):
@@ -96,6 +99,21 @@ def loso(
             )
         folds.append(fold)
     return folds
+
+
+def _present(table: Samples, dataset: Dataset, valid: str) -> Samples:
+    """`table` without samples of events that have no features."""
+    if "event" not in table:
+        return table
+    there = dataset.streams[event_stream(valid)] > 0
+    row, event = table["row"], table["event"] > 0
+    keep = ~event | there[np.where(event, row, 0)] if len(there) else ~event
+    return {name: array[keep] for name, array in table.items()}
+
+
+def event_stream(name: str) -> str:
+    """`valid_event_x` of `valid_x`: the stream of events that belongs to one of frames."""
+    return name.replace("valid_", "valid_event_", 1)
 
 
 def validation_subjects(
@@ -126,17 +144,35 @@ def stack(folds: Sequence[Fold]) -> Samples:
     }
 
 
+def num_epochs(folds: Sequence[Fold], batch: int, epochs: int, updates: int = 0) -> int:
+    """Epochs until every fold has made its `updates` (0: no limit), at most `epochs`."""
+    if not updates:
+        return epochs
+    fewest = min(-(-fold.size // batch) for fold in folds)
+    return min(epochs, -(-updates // fewest))
+
+
 def epoch_order(
-    folds: Sequence[Fold], problem: int, seed: int, epoch: int, batch: int, reshuffle: bool = True
+    folds: Sequence[Fold],
+    problem: int,
+    seed: int,
+    epoch: int,
+    batch: int,
+    reshuffle: bool = True,
+    updates: int = 0,
 ) -> np.ndarray:
     """Which samples each step of an epoch uses: i32[F, S, B], -1 for padding.
 
     Each fold's own shuffled order cut into batches; the last one may be partial, and folds with
-    fewer samples end with steps of padding only.
+    fewer samples end with steps of padding only.  A fold that has made `updates` updates (0: no
+    limit) has padding from there on.
     """
     steps = max(-(-fold.size // batch) for fold in folds)
     order = np.full((len(folds), steps * batch), -1, np.int32)
     for row, fold in enumerate(folds):
         rng = _rng(seed, problem, fold.number, _ORDER, epoch if reshuffle else 0)
         order[row, : fold.size] = rng.permutation(fold.size)
+        if updates:
+            done = epoch * -(-fold.size // batch)
+            order[row, max(updates - done, 0) * batch :] = -1
     return order.reshape(len(folds), steps, batch)

@@ -30,8 +30,13 @@ class Stream(NamedTuple):
     dtype: str
 
 
-def features_dict(streams: dict[str, Stream]) -> tfds.features.FeaturesDict:
+def features_dict(
+    streams: dict[str, Stream], events: dict[str, Stream] | None = None
+) -> tfds.features.FeaturesDict:
     """The tfds features of a record with these streams.
+
+    `streams` have a row per frame of the chunk, `events` one per interval of the video in the
+    first record and none in the others.
 
     Fixed fields: `dataset`, `subject`, `video` (text); `fps`; `start` (first frame of the chunk),
     `num_frames` (of the whole video); `frame_ids` i32[n], the data set's own frame numbers;
@@ -53,7 +58,7 @@ def features_dict(streams: dict[str, Stream]) -> tfds.features.FeaturesDict:
         "crop": tensor(shape=(4,), dtype=np.int32, encoding="bytes"),
         "intervals": tensor(shape=(None, 5), dtype=np.int32, encoding="bytes"),
     }
-    for name, stream in streams.items():
+    for name, stream in (streams | (events or {})).items():
         fixed[name] = tensor(
             shape=(None, *stream.shape), dtype=np.dtype(stream.dtype).type, encoding="bytes"
         )

@@ -1,7 +1,7 @@
 """Shards and their manifest to arrays; refuses what does not fit the config (no TensorFlow)."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,10 @@ class Streams(Mapping[str, np.ndarray]):
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         """Read and check every byte of every shard once.  Raises UserError naming the shard."""
         self._folder, self._manifest = folder, manifest
-        self._specs = {
-            name: Stream(tuple(entry["shape"]), entry["dtype"])
-            for name, entry in manifest["streams"].items()
-        } | {"face": Stream((), "uint8"), "frame_ids": Stream((), "int32")}
+        self._frames = _specs(manifest["streams"])
+        self._events = _specs(manifest.get("events", {}))
+        always = {"face": Stream((), "uint8"), "frame_ids": Stream((), "int32")}
+        self._specs = self._frames | self._events | always
         self._kept = self._read([n for n, spec in self._specs.items() if not spec.shape], True)
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -52,21 +52,54 @@ class Streams(Mapping[str, np.ndarray]):
         """Number of streams."""
         return len(self._specs)
 
+    def take(self, names: Sequence[str], rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Rows `rows` i64, sorted, of streams of one kind; other videos are not read."""
+        arrays = {
+            name: np.zeros((len(rows), *self._specs[name].shape), self._specs[name].dtype)
+            for name in names
+        }
+        is_event = names[0] in self._events
+        first = 0
+        for video in self._manifest["videos"]:
+            count = len(video["intervals"]) if is_event else video["num_frames"]
+            begin, end = np.searchsorted(rows, [first, first + count])
+            if begin < end:
+                self._take(video, arrays, slice(begin, end), rows[begin:end] - first, is_event)
+            first += count
+        return arrays
+
+    def _take(
+        self, video: Any, arrays: Any, target: slice, rows: np.ndarray, is_event: bool
+    ) -> None:
+        """Write rows of one video, counted from its first, to `target` of `arrays`."""
+        for start, record in self._records(self._folder / video["shard"], video["num_frames"]):
+            last = len(video["intervals"]) if is_event else start + len(record["frame_ids"])
+            begin, end = np.searchsorted(rows, [start, last])
+            for name, array in arrays.items():
+                array[target][begin:end] = record[name][rows[begin:end] - start]
+            if is_event:
+                return  # they stand in the first record
+
     def _read(self, names: list[str], check_all: bool) -> dict[str, np.ndarray]:
         videos = self._manifest["videos"]
-        rows = sum(video["num_frames"] for video in videos)
-        specs = {name: self._specs[name] for name in names}
-        arrays = {n: np.zeros((rows, *spec.shape), spec.dtype) for n, spec in specs.items()}
-        first = 0
+        frames = sum(video["num_frames"] for video in videos)
+        events = sum(len(video["intervals"]) for video in videos)
+        arrays = {}
+        for name in names:
+            spec = self._specs[name]
+            rows = events if name in self._events else frames
+            arrays[name] = np.zeros((rows, *spec.shape), spec.dtype)
+        first, first_event = 0, 0
         for video in videos:
             path = self._folder / video["shard"]
             for start, record in self._records(path, video["num_frames"]):
                 if check_all:
                     _refuse_non_finite(path, record)
                 for name, array in arrays.items():
-                    begin = first + start
+                    begin = first_event if name in self._events else first + start
                     array[begin : begin + len(record[name])] = record[name]
             first += video["num_frames"]
+            first_event += len(video["intervals"])
         return arrays
 
     def _records(self, path: Path, num_frames: int) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -75,8 +108,7 @@ class Streams(Mapping[str, np.ndarray]):
             raise UserError(
                 f"{path}: this shard is missing: run data_prep again, which makes this video anew"
             )
-        stored = {n: s for n, s in self._specs.items() if n not in ("face", "frame_ids")}
-        features = schema.features_dict(stored)
+        features = schema.features_dict(self._frames, self._events)
         done = 0
         for payload in read_records(path):
             record = features.deserialize_example_np(payload)
@@ -103,7 +135,7 @@ def load(folder: Path, config: Config | None = None, kind: str = "") -> Dataset:
         raise UserError(f"{folder / MANIFEST}: lists no video: see its field 'skipped'")
     streams = Streams(folder, manifest)
     frame_ids = streams["frame_ids"]
-    videos, first_row = [], 0
+    videos, first_row, first_event = [], 0, 0
     for entry in manifest["videos"]:
         spans = tuple(
             Interval(i["onset"], i["apex"], i["offset"], i["type"], i["emotion"])
@@ -112,10 +144,15 @@ def load(folder: Path, config: Config | None = None, kind: str = "") -> Dataset:
         count = entry["num_frames"]
         own_ids = frame_ids[first_row : first_row + count]
         facts = (entry["subject"], entry["name"], entry["fps"], first_row, count)
-        videos.append(Video(*facts, own_ids, spans))
+        videos.append(Video(*facts, own_ids, spans, first_event))
         first_row += count
+        first_event += len(spans)
     manifest["hash"] = content_hash(manifest)
     return Dataset(manifest["dataset"], tuple(videos), streams, manifest["k"], manifest)
+
+
+def _specs(entries: dict[str, Any]) -> dict[str, Stream]:
+    return {n: Stream(tuple(entry["shape"]), entry["dtype"]) for n, entry in entries.items()}
 
 
 def complete(folder: Path) -> bool:

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from spotjax.systems import softnet, spotformer
+from spotjax.systems import sfamnet, softnet, spotformer
 from spotjax.types import System
 
 _BUILDERS: dict[str, Callable[..., System]] = {
+    "sfamnet": sfamnet.build,
     "softnet": softnet.build,
     "spotformer": spotformer.build,
 }

@@ -147,6 +147,7 @@ def build(config: Spotformer, k: dict[str, int]) -> System:
         scores=scores,
         decode=decode_video,
         streams=lambda problem: ("swmro",),
+        reach=BLOCK,
         about=about,
         variants=tuple({"keep": keep} for keep in dict.fromkeys((config.keep, 0))),
     )

@@ -8,14 +8,11 @@ convolutions), until one vector is left: the feature z of the middle frame, and 
 Inside, hidden values are `[N, V, T, D]`: clips, nodes, frames, channels.  Layers and their order
 are the release's, whose batch norms before pooling and down-sampling the paper does not name.
 Deviations:
-  * one kernel each for query, key and value instead of a packed one (the same numbers and count;
-    slicing a packed one costs a copy in the backward pass);
-  * a convolution is a matrix product of three joined frames (under vmap over folds a convolution
-    becomes a grouped one, which is slow);
+  * one kernel each for query, key and value (slicing a packed one costs a copy backwards);
+  * a convolution is a matrix product of three joined frames (grouped, slow ones under vmap);
   * padding clips are left out of the batch statistics.
-As in the release the table of frame positions has window + 1 rows, the last never read: with it
-the network has 3,168,778 parameters.  The variants of section 4.4.1 and the ablation without FLGP
-are in no release: `Network` says how they were read.
+As in the release the table of frame positions has window + 1 rows, the last never read: 3,168,778
+parameters.  Variants (section 4.4.1) and the ablation without FLGP are in no release: `Network`.
 """
 
 from functools import reduce

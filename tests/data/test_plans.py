@@ -95,3 +95,32 @@ def test_validation_subjects_are_kept_out_of_training(toy):
         assert again.validation == fold.validation  # whichever folds run beside it
     with pytest.raises(UserError, match="train.validation=3 leaves nothing to train on"):
         plans.loso(SYSTEM, toy, "macro", 3, validation=3)
+
+
+def test_a_fold_stops_after_its_updates(toy):
+    folds = plans.loso(SYSTEM, toy, "macro", seed=0)
+    steps = [-(-fold.size // 7) for fold in folds]
+    assert len(set(steps)) > 1
+    updates = 2 * min(steps) + 1
+    epochs = plans.num_epochs(folds, 7, 100, updates)
+    assert epochs == 3 and plans.num_epochs(folds, 7, 2, updates) == 2
+    assert plans.num_epochs(folds, 7, 100) == 100
+    made = np.zeros(len(folds), int)
+    for epoch in range(epochs):
+        limited = plans.epoch_order(folds, 0, 0, epoch, 7, updates=updates)
+        whole = plans.epoch_order(folds, 0, 0, epoch, 7)
+        kept = (limited >= 0).any(axis=2)
+        np.testing.assert_array_equal(limited[kept], whole[kept])
+        made += kept.sum(axis=1)
+    assert made.tolist() == [updates] * len(folds)
+
+
+def test_events_without_features_are_no_samples(toy):
+    table = {"row": np.array([5, 0, 1, 2]), "event": np.array([0, 1, 1, 1], np.uint8)}
+    streams = {"valid_event_x": np.array([1, 0, 1], np.uint8)}
+    kept = plans._present(table, toy._replace(streams=streams), "valid_x")
+    assert kept["row"].tolist() == [5, 0, 2] and kept["event"].tolist() == [0, 1, 1]
+    none = plans._present(
+        table, toy._replace(streams={"valid_event_x": np.zeros(0, np.uint8)}), "valid_x"
+    )
+    assert none["row"].tolist() == [5]

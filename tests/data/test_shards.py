@@ -139,3 +139,13 @@ def test_another_flow_or_k_is_refused_and_no_manifest_too(tmp_path):
     (tmp_path / "manifest.json").unlink()
     with pytest.raises(UserError, match="run python -m data_prep first"):
         shards.load(tmp_path)
+
+
+def test_taken_rows_are_those_of_the_whole_stream(tmp_path):
+    write_set(tmp_path, count=3)
+    streams = shards.load(tmp_path).streams
+    whole = streams["flow"]
+    for rows in ([], [0], [255, 256, 299, 300], list(range(0, 900, 7)), [899]):
+        taken = streams.take(["flow", "valid"], np.array(rows, np.int64))
+        np.testing.assert_array_equal(taken["flow"], whole[rows])
+        assert taken["valid"].tolist() == [1] * len(rows)

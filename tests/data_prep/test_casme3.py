@@ -91,10 +91,18 @@ def test_depth_may_lie_beside_the_colour_folder(part_a: Path) -> None:
     (video / "50.png").unlink()
     dataset = read(part_a)
     lacking = {v.id: v for v in dataset.videos}["spNO.14/j"]
-    assert not lacking.problem and lacking.depth == ()  # colour alone may be all one needs
-    assert "video without usable depth images: 1 (spNO.14/j: j/50 is missing, 1 in all)" in (
+    assert not lacking.problem
+    gap = lacking.frame_ids.tolist().index(50)
+    assert [n for n, path in enumerate(lacking.depth) if path is None] == [gap]
+    assert "frames without a depth image: 1 (spNO.14/j: j/50 is missing, 1 in all)" in (
         dataset.quirks
     )
+    for path in video.glob("*.png"):
+        path.rename(path.with_name(f"{int(path.stem) + 100000}.png"))
+    dataset = read(part_a)
+    lacking = {v.id: v for v in dataset.videos}["spNO.14/j"]
+    assert not lacking.problem and lacking.depth == ()  # colour alone may be all one needs
+    assert "no image in j has the number of a frame" in " ".join(dataset.quirks)
 
 
 def test_workbooks_are_found_or_named(part_a: Path) -> None:

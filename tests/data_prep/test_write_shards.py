@@ -150,7 +150,7 @@ def test_changed_labels_or_frames_touch_their_video_only(
     prepare(make_config(tiny))
     err = capsys.readouterr().err
     assert "s15/0101: labels rewritten" in err and "computing s15/0101" not in err
-    assert "computing s16/0101 anew: it has other frames now" in err
+    assert "computing s16/0101 anew: it has other frames or events now" in err
     changed = [
         path.stat().st_mtime_ns != old for path, old in zip(shards(folder), before, strict=True)
     ]

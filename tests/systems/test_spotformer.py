@@ -27,7 +27,7 @@ def run(toy, wanted=(), mesh=None, **changes):
     train = dataclasses.replace(TRAIN, **changes)
     mesh = mesh or folds_lib.make_mesh(1)
     members = plans.loso(SYSTEM, toy, "both", 0, wanted)
-    arrays = training.put_streams(SYSTEM, "both", toy.streams, mesh)
+    members, arrays = training.place(SYSTEM, "both", toy.streams, members, mesh)
     return list(training.train_folds(SYSTEM, "both", members, arrays, train, mesh))
 
 
@@ -137,7 +137,7 @@ def test_a_run_that_goes_on_is_bit_identical(toy):
     whole = run(toy, wanted=("s1",), epochs=3)
     members = plans.loso(SYSTEM, toy, "both", 0, ("s1",))
     mesh = folds_lib.make_mesh(1)
-    arrays = training.put_streams(SYSTEM, "both", toy.streams, mesh)
+    members, arrays = training.place(SYSTEM, "both", toy.streams, members, mesh)
     train = dataclasses.replace(TRAIN, epochs=3)
     rest = list(
         training.train_folds(SYSTEM, "both", members, arrays, train, mesh, whole[0].states, 1)
@@ -163,11 +163,8 @@ def test_the_step_size_falls_and_only_kernels_decay(toy):
 def test_it_learns_and_scores_every_frame(toy):
     epochs = run(toy, epochs=20)
     assert np.mean(epochs[-1].losses[0]) < 0.75 * np.mean(epochs[0].losses[0])
-    arrays = training.put_streams(SYSTEM, "both", toy.streams, folds_lib.make_mesh(1))
     videos_of = scoring.held_out_videos(toy, toy.subjects[:1])
-    curves = scoring.score_problem(
-        SYSTEM, "both", toy, videos_of, epochs[-1].states.variables, arrays
-    )
+    curves = scoring.score_problem(SYSTEM, "both", toy, videos_of, epochs[-1].states.variables)
     video = videos_of[0][0]
     scores = curves[0][video.id]
     assert scores.shape == (video.num_frames, 6) and ((scores > 0) & (scores < 1)).all()

@@ -1,0 +1,68 @@
+"""Which rows of the streams training reads: those alone lie on the device (NumPy only).
+
+A system that trains on a few samples of long videos (SFAMNet: some thousand of millions of rows)
+would otherwise need all features of a data set in memory.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from spotjax.data.plans import Fold
+from spotjax.types import Samples
+
+
+class Rows(NamedTuple):
+    """Sorted rows i64 of the frame streams and of the event streams."""
+
+    frames: np.ndarray
+    events: np.ndarray
+
+
+def used(folds: Sequence[Fold], reach: int, num_rows: int) -> Rows:
+    """The rows that the samples of `folds` read.
+
+    A sample of frames reads `reach` rows from its own on, as far as there are `num_rows`.
+    """
+    frames, events = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for fold in folds:
+        row, event = fold.samples["row"].astype(np.int64), _is_event(fold.samples)
+        first = np.unique(row[~event])
+        frames.append(np.unique(first[:, None] + np.arange(reach)))
+        events.append(row[event])
+    joined = np.unique(np.concatenate(frames))
+    return Rows(joined[joined < num_rows], np.unique(np.concatenate(events)))
+
+
+def renumbered(folds: Sequence[Fold], rows: Rows) -> list[Fold]:
+    """`folds` whose samples count rows among `rows`, as the arrays of `take` do."""
+    return [
+        fold._replace(samples=fold.samples | {"row": _positions(fold.samples, rows)})
+        for fold in folds
+    ]
+
+
+def take(
+    streams: Mapping[str, np.ndarray], names: Sequence[str], rows: Rows
+) -> dict[str, np.ndarray]:
+    """The given rows of streams by name; from shards only the videos that hold some are read."""
+    frames = [name for name in names if not name.startswith("event_")]
+    events = [name for name in names if name.startswith("event_")]
+    found: dict[str, np.ndarray] = {}
+    for group, wanted in ((frames, rows.frames), (events, rows.events)):
+        if group and hasattr(streams, "take"):
+            found |= streams.take(group, wanted)
+        else:
+            found |= {name: streams[name][wanted] for name in group}
+    return found
+
+
+def _is_event(samples: Samples) -> np.ndarray:
+    return samples["event"] > 0 if "event" in samples else np.zeros(len(samples["row"]), bool)
+
+
+def _positions(samples: Samples, rows: Rows) -> np.ndarray:
+    row, event = samples["row"], _is_event(samples)
+    places = np.where(event, np.searchsorted(rows.events, row), np.searchsorted(rows.frames, row))
+    return places.astype(np.int32)

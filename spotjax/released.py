@@ -1,0 +1,89 @@
+"""Parameters that authors released, as parameters of our networks (NumPy only).
+
+A release's file is a mapping from tensor names to arrays, PyTorch's state dict; reading it is the
+caller's affair.  Weights of convolutions turn from [out, in, rows, columns] to [rows, columns, in,
+out], of linear layers from [out, in] to [in, out].
+
+Four of SFAMNet's hundred released folds are NaN (subjects 3, 10, 40 and 144, probably for a last
+batch without any emotion to learn from): `non_finite` tells them.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from spotjax.errors import UserError
+
+STREAMS = {"c1": "u", "c2": "v", "c3": "w"}
+STREAM_TENSORS = {
+    "conv1.weight": (("conv1", "kernel"), (3, 1, 5, 5)),
+    "conv2.weight": (("conv2", "kernel"), (3, 3, 5, 5)),
+    "downsample.0.weight": (("shortcut", "kernel"), (3, 1, 1, 1)),
+    "cbam.ChannelGate.mlp.1.weight": (("channel_gate", "first", "kernel"), (1, 3)),
+    "cbam.ChannelGate.mlp.1.bias": (("channel_gate", "first", "bias"), (1,)),
+    "cbam.ChannelGate.mlp.3.weight": (("channel_gate", "second", "kernel"), (3, 1)),
+    "cbam.ChannelGate.mlp.3.bias": (("channel_gate", "second", "bias"), (3,)),
+    "cbam.SpatialGate.spatial.conv.weight": (("spatial_gate", "conv", "kernel"), (1, 2, 7, 7)),
+}
+HEADS = {"spotting": ("conv1", "fc_spot"), "recognition": ("conv2", "fc_recog")}
+UNUSED = re.compile(
+    r"c[123]\.0\.(bn1|bn2|cbam\.SpatialGate\.spatial\.bn)"
+    r"\.(weight|bias|running_mean|running_var|num_batches_tracked)"
+)
+"""SFAMNet's batch norms: made, never called."""
+
+
+def sfamnet_tensors(classes: int) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+    """Place in our parameters and shape of each tensor of SFAMNet that is used, by name.
+
+    `classes` emotions, without neutral.
+    """
+    found = {
+        f"{stream}.0.{name}": (("trunk", ours, *path), shape)
+        for stream, ours in STREAMS.items()
+        for name, (path, shape) in STREAM_TENSORS.items()
+    }
+    for head, (conv, linear) in HEADS.items():
+        outputs = 1 if head == "spotting" else classes + 1
+        found |= {
+            f"{conv}.weight": ((head, "conv", "kernel"), (8, 9, 5, 5)),
+            f"{conv}.bias": ((head, "conv", "bias"), (8,)),
+            f"{linear}.weight": ((head, "linear", "kernel"), (outputs, 392)),
+            f"{linear}.bias": ((head, "linear", "bias"), (outputs,)),
+        }
+    return found
+
+
+def sfamnet(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """SFAMNet's released state dict as `params` of `spotjax.systems.sfamnet_net`, f32 arrays.
+
+    The number of emotions is what the recognition layer `fc_recog` has outputs for, less neutral.
+    Tensors of the batch norms are left out.  Raises UserError for a missing or an unknown tensor
+    and for one of another shape.  NaN passes: ask `non_finite`.
+    """
+    outputs = np.size(state.get("fc_recog.bias", np.zeros(5)))
+    expected = sfamnet_tensors(outputs - 1)
+    if unknown := [name for name in state if name not in expected and not UNUSED.fullmatch(name)]:
+        raise UserError(
+            f"SFAMNet has no tensor {unknown[0]} ({len(unknown)} such): is the file of its release?"
+        )
+    params: dict[str, Any] = {}
+    for name, (path, shape) in expected.items():
+        if name not in state:
+            raise UserError(f"SFAMNet's tensor {name} is missing: is the file of its release?")
+        value = np.asarray(state[name])
+        if value.shape != shape:
+            raise UserError(f"tensor {name} has shape {value.shape}: SFAMNet's is {shape}")
+        place = params
+        for key in path[:-1]:
+            place = place.setdefault(key, {})
+        axes = (2, 3, 1, 0) if value.ndim == 4 else range(value.ndim)[::-1]
+        place[path[-1]] = np.ascontiguousarray(value.transpose(axes), dtype=np.float32)
+    return params
+
+
+def non_finite(state: Mapping[str, np.ndarray]) -> list[str]:
+    """Names of the tensors with a value that is NaN or infinite; a good fold has none."""
+    return [name for name, value in state.items() if not np.isfinite(value).all()]

@@ -1,0 +1,142 @@
+"""`python -m spotjax.sweep --config C`: a config and its named variants, one table at the end.
+
+A config file that has variants lists them in `PRESETS`, name to one line of text, and takes the
+name as the argument of `get_config`.  Each is a run of its own (`spotjax.train`), so the same
+command again goes on where it stopped and does not repeat what is finished.
+"""
+
+import csv
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from spotjax import config as config_lib
+from spotjax import files, run_tables, rundir
+from spotjax.cli import load_config, parse, parser, presets
+from spotjax.config import Config
+from spotjax.errors import UserError, command, one_line
+
+PLAIN = "plain"
+"""Name of the config without a preset."""
+COLUMNS = (
+    "preset", "macro_f1", "macro_tp", "macro_fp", "macro_fn", "micro_f1", "micro_tp", "micro_fp",
+    "micro_fn", "overall_f1", "uf1", "uar", "strs", "rule", "epoch_choice", "seed", "run",
+)  # fmt: skip
+
+
+@command
+def main(argv: list[str]) -> int:
+    """Command line."""
+    arguments = parser(
+        "python -m spotjax.sweep",
+        "Train and evaluate a config with each of its presets, and print one table.\n\n"
+        "  python -m spotjax.sweep --config configs/sfamnet_demo.py\n"
+        "  python -m spotjax.sweep --config configs/sfamnet_demo.py --presets plain,scene\n\n"
+        "Runs go to runs/<name of the config>, the table to OUT/sweep.csv; finished runs are not "
+        "repeated.",
+    )
+    arguments.add_argument("--config", required=True, help="config file with PRESETS")
+    arguments.add_argument(
+        "--presets", default="", help=f"of its presets, {PLAIN} for none (default: {PLAIN} and all)"
+    )
+    arguments.add_argument("--out", default="runs", help="folder for the runs (default: runs)")
+    options, overrides = parse(arguments, argv)
+    known = presets(options.config)
+    wanted = [w for w in options.presets.split(",") if w] or [PLAIN, *known]
+    for name in wanted:
+        if name != PLAIN and name not in known:
+            raise UserError(
+                f"--presets {name}: {options.config} has no such preset; it has "
+                f"{', '.join(known) or 'none'}"
+            )
+    out = Path(options.out)
+    plans = {}
+    for name in wanted:  # all of them before the first one runs
+        file = options.config + ("" if name == PLAIN else f":{name}")
+        config = load_config(file, overrides)
+        plans[name] = (file, config, out / config.name)
+    failed = {}
+    for number, (name, (file, config, run)) in enumerate(plans.items(), start=1):
+        print(
+            f"[{number}/{len(plans)}] {name}: {known.get(name, 'as the file stands')}", flush=True
+        )
+        if not finished(run, config):
+            words = [f"--config.{override}" for override in overrides]
+            line = [sys.executable, "-m", "spotjax.train", "--config", file, "--workdir", str(run)]
+            if status := subprocess.run([*line, *words]).returncode:
+                failed[name] = f"ended with status {status}"
+    rows = []
+    for name, (_, _, run) in plans.items():
+        try:
+            rows.append(row_of(name, run))
+        except UserError as error:
+            failed.setdefault(name, one_line(error))
+    print_table(rows)
+    if rows:
+        out.mkdir(parents=True, exist_ok=True)
+        files.write_text(out / "sweep.csv", table_csv(rows))
+        print(f"table: {out / 'sweep.csv'}")
+    for name, why in failed.items():
+        print(f"error: {name}: {why}", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def finished(run: Path, config: Config) -> bool:
+    """Whether `run` holds the evaluated results of exactly this config."""
+    if not (run / "metrics.json").exists() or not (run / "config.json").exists():
+        return False
+    saved, _, _ = rundir.load_run(run)
+    return config_lib.to_dict(saved) == config_lib.to_dict(config) == _evaluated(run)
+
+
+def _evaluated(run: Path) -> Any:
+    return run_tables.read_results(run)["protocol"]["config"]
+
+
+def row_of(name: str, run: Path) -> dict[str, Any]:
+    """One line of the table.  Raises UserError if the run has no results."""
+    metrics = run_tables.read_results(run)
+    about, results = metrics["protocol"], metrics["results"]
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"preset": name, "run": str(run)}
+    for type in ("macro", "micro"):
+        row |= {f"{type}_{key}": results[type][key] for key in ("f1", "tp", "fp", "fn")}
+    row["overall_f1"] = results["overall"]["f1"]
+    if recognised := metrics.get("recognition"):
+        row |= {key: recognised["ground_truth"][key] for key in ("uf1", "uar")}
+        row["strs"] = recognised["analysis"][recognised["rule"]]["strs"]
+    return row | {key: about[key] for key in ("rule", "epoch_choice", "seed")}
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """The table on the terminal."""
+    emotions = any(row["uf1"] != "" for row in rows)
+    print(f"\n{'preset':<18}{'macro F1':>9}{'TP/FP/FN':>14}{'micro F1':>9}{'TP/FP/FN':>14}"
+          f"{'overall':>9}" + (f"{'UF1':>8}{'UAR':>8}{'STRS':>8}" if emotions else ""))  # fmt: skip
+    for row in rows:
+        cells = f"{row['preset']:<18}"
+        for type in ("macro", "micro"):
+            counts = "/".join(str(row[f"{type}_{key}"]) for key in ("tp", "fp", "fn"))
+            cells += f"{row[f'{type}_f1']:>9.4f}{counts:>14}"
+        cells += f"{row['overall_f1']:>9.4f}"
+        if emotions:
+            cells += "".join(
+                f"{row[key]:>8.4f}" if row[key] != "" else f"{'-':>8}"
+                for key in ("uf1", "uar", "strs")
+            )
+        oracle = row["epoch_choice"] == "oracle"
+        print(cells + ("  oracle: chosen on the test subjects, no result" if oracle else ""))
+
+
+def table_csv(rows: list[dict[str, Any]]) -> str:
+    """The table as CSV with all columns."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
