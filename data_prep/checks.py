@@ -8,6 +8,7 @@ import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from .published import FACTS, RELEASES, Facts
 from .readers import RawDataset, RawVideo, rules
 from .video import read_depth
 
+NEAREST_MM = 100  # no depth camera measures nearer
 FAR_INTO_A_FILE = 300  # frames: a video file is decoded from its start, so look near it
 
 
@@ -197,6 +199,26 @@ def sampled(videos: Sequence[RawVideo], count: int) -> list[tuple[RawVideo, int]
     return chosen
 
 
+def _check_depth(
+    config: Config, path: Path, size: tuple[int, ...], video_id: str
+) -> Iterator[Check]:
+    """One depth image; what cannot be used is bad only where the features read depth."""
+    worst = "bad" if getattr(config.features, "scene", False) else "odd"
+    try:
+        depth = read_depth(path)
+    except UserError as error:
+        yield Check(worst, "depth", one_line(error), video_id)
+        return
+    if depth.shape != size:
+        text = f"{path}: is {depth.shape[1]}x{depth.shape[0]} px, colour {size[1]}x{size[0]} px"
+        yield Check(worst, "depth", text, video_id)
+    elif not depth.any():
+        yield Check("odd", "depth", f"{path}: nothing was measured in it", video_id)
+    elif (middle := float(np.median(depth[depth > 0]))) < NEAREST_MM:
+        text = f"{path}: half of its values are below {middle:g} mm: is it in mm?"
+        yield Check("odd", "depth", text, video_id)
+
+
 def check_images(config: Config, dataset: RawDataset, count: int) -> Iterator[Check]:
     """Whether sampled images decode, and whether the face backend finds a face in them."""
     sample = sampled(dataset.videos, count)
@@ -218,10 +240,7 @@ def check_images(config: Config, dataset: RawDataset, count: int) -> Iterator[Ch
             continue
         sizes[image.shape] += 1
         if video.depth and (depth := video.depth[row]):
-            try:
-                read_depth(depth)
-            except UserError as error:
-                yield Check("odd", "depth", one_line(error), video.id)
+            yield from _check_depth(config, depth, image.shape, video.id)
         if face is None:
             without.append(f"{video.id} frame {video.frame_ids[row]}")
         else:

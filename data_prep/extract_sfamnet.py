@@ -43,6 +43,7 @@ def spec(features: SfamnetFeatures, dataset: RawDataset) -> FeatureSpec:
         check=partial(_check, features),
         events={f"event_{n}": s for n, s in _images(features.scene).items()}
         | {f"valid_event_{n}": Stream((), "uint8") for n in _images(features.scene)},
+        depth=features.scene,
     )
 
 

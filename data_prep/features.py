@@ -46,6 +46,8 @@ class FeatureSpec(NamedTuple):
     """Raises UserError, before any work, if something that `extract` needs is not installed."""
     events: dict[str, Stream] = {}
     """Streams of the annotated intervals: these features do depend on the annotation."""
+    depth: bool = False
+    """Whether depth images are read."""
 
     @property
     def bytes_per_frame(self) -> int:

@@ -7,6 +7,7 @@ tensorflow-datasets; `manifest.json` is ours and written last (`spotjax.data.sha
 import hashlib
 import json
 import platform
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,9 @@ def manifest_of(
 ) -> dict[str, Any]:
     """The contents of manifest.json."""
     videos = [
-        facts_of(task.video) | described[task.video.id]
+        facts_of(task.video)
+        | ({"depth": depth_of(task.video)} if task.spec.depth else {})
+        | described[task.video.id]
         for task in tasks
         if task.video.id in described
     ]
@@ -165,6 +168,11 @@ def facts_of(video: RawVideo) -> dict[str, Any]:
     }
 
 
+def depth_of(video: RawVideo) -> str:
+    """Hash of which frames have a depth image."""
+    return config_lib.digest([path is not None for path in video.depth])
+
+
 def _k_source(wanted: dict[str, Any]) -> str:
     """Where every k comes from."""
     if wanted["name"] == "spotformer":
@@ -190,6 +198,8 @@ def _versions(config: Config) -> dict[str, str]:
         import dlib
 
         versions["dlib"] = dlib.__version__
+    if getattr(config.features, "scene", False):
+        versions["numba"] = metadata.version("numba")
     return versions
 
 

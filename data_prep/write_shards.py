@@ -23,6 +23,7 @@ from .features import FeatureSpec
 from .manifest import (
     EXTRACTION,
     annotation_sha256,
+    depth_of,
     facts_of,
     identity_of,
     manifest_of,
@@ -77,6 +78,7 @@ def _prepare(
         )
         for index, video in enumerate(dataset.videos)
     ]  # fmt: skip
+    _drop_other_depth(folder, tasks)
     if _complete(folder, config, dataset):
         return
     if not config.data.skip_bad_videos:
@@ -101,6 +103,17 @@ def _prepare(
         write_json(folder / schema.MANIFEST, manifest)
     k = ", ".join(f"{name} {frames}" for name, frames in spec.k.items())
     print(f"{folder}: {len(described)} videos complete, {len(problems)} left out; k: {k} frames")
+
+
+def _drop_other_depth(folder: Path, tasks: list[Task]) -> None:
+    """Delete the shards of videos whose depth images have come or gone since they were made."""
+    manifest = read_json(folder / schema.MANIFEST) or {"videos": []}
+    made = {f"{v['subject']}/{v['name']}": v.get("depth") for v in manifest["videos"]}
+    for task in tasks:
+        before = made.get(task.video.id)
+        if before is not None and before != depth_of(task.video) and task.path.exists():
+            print(f"computing {task.video.id} anew: it has other depth images now", file=sys.stderr)
+            task.path.unlink()
 
 
 def _render_synthetic(config: Config) -> None:

@@ -13,6 +13,7 @@ import json
 import types
 import typing
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,8 @@ def load_config(path: str, overrides: list[str] | tuple[str, ...] = ()) -> Confi
         raise UserError(f"--config {file}: no such file; {hint}")
     if file.endswith(".json"):
         return override(_from_run(Path(file)), overrides)
+    if argument and not _executed(file, lambda names: signature(names["get_config"]).parameters):
+        raise UserError(f"--config {path}: {file} has no presets: leave out :{argument}")
     result = _executed(file, lambda names: names["get_config"](*([argument] if argument else [])))
     if not isinstance(result, Config):
         raise UserError(f"{file}: get_config() returned {type(result).__name__}, not a Config")
@@ -149,6 +152,15 @@ def _refuse_mixture(config: Config) -> None:
             raise UserError(
                 f"--config.system.flow={system.flow}: features.scene is false: use optical, or "
                 "compute scene flow"
+            )
+        if (
+            system.classes == "seven"
+            and config.data.layout == "casme3"
+            and (config.data.annotation.emotions == "four")
+        ):
+            raise UserError(
+                "--config.system.classes=seven: data.annotation.emotions=four takes the seven "
+                "emotions together when they are read: set it to seven"
             )
         if system.fine_tune and not config.train.start:
             raise UserError(

@@ -62,13 +62,16 @@ def evaluate_run(
         "subjects": evaluation.as_json(per_subject),
         "warnings": protocol.warnings(config, dataset, system, videos, found),
     }
+    in_classes = _in_classes(videos, system)
     files.write_json(workdir / "metrics.json", metrics)
-    files.write_text(workdir / "intervals.csv", export.intervals_csv(videos, found))
-    files.write_text(workdir / "truths.csv", export.truths_csv(_in_classes(videos, system)))
+    files.write_text(
+        workdir / "intervals.csv", export.intervals_csv(videos, found, bool(system.classes))
+    )
+    files.write_text(workdir / "truths.csv", export.truths_csv(in_classes))
     files.write_text(workdir / "videos.csv", export.videos_csv(videos))
     write_curves(workdir / "curves.npz", curves)
     taken = evaluation.matches(videos, found, options)
-    pages = [video_report(dataset, v, found[v.id], drawn[v.id], taken) for v in videos]
+    pages = [video_report(dataset, v, found[v.id], drawn[v.id], taken) for v in in_classes]
     page = report.render(metrics, pages, rundir.Log(workdir).read(), f"spotjax: {config.name}")
     files.write_text(workdir / "report.html", page)
     return metrics

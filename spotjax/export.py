@@ -44,13 +44,15 @@ def csv_text(rows: Iterable[Iterable[Any]]) -> str:
     return buffer.getvalue()
 
 
-def intervals_csv(videos: Sequence[Numbered], found: Mapping[str, Sequence[Detection]]) -> str:
+def intervals_csv(
+    videos: Sequence[Numbered], found: Mapping[str, Sequence[Detection]], emotions: bool = False
+) -> str:
     """`subject,video,type,onset,apex,offset,score` of the detections by video id.
 
-    Where any has an emotion, `emotion` is the last column.
+    With `emotions`, or where any has one, `emotion` is the last column.
     """
     rows: list[list[Any]] = [["subject", "video", "type", "onset", "apex", "offset", "score"]]
-    emotions = any(d.emotion for detections in found.values() for d in detections)
+    emotions |= any(d.emotion for detections in found.values() for d in detections)
     rows[0] += ["emotion"] if emotions else []
     for video in videos:
         for d in sorted(found[video.id]):

@@ -90,6 +90,11 @@ def warnings(
     notes += [
         f"left out: {item['video']}: {item['reason']}" for item in dataset.manifest["skipped"]
     ]
+    if config.data.sample_every > 1:
+        notes.append(
+            f"scored on the frames taken, every {config.data.sample_every}. one: spotjax.score "
+            "counts all frames of the same intervals, so that its IoU may differ a little"
+        )
     if config.train.folds:
         notes.append(f"only the folds {', '.join(config.train.folds)} were trained and scored")
     for type in system.types:

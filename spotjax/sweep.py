@@ -34,8 +34,8 @@ def main(argv: list[str]) -> int:
         "Train and evaluate a config with each of its presets, and print one table.\n\n"
         "  python -m spotjax.sweep --config configs/sfamnet_demo.py\n"
         "  python -m spotjax.sweep --config configs/sfamnet_demo.py --presets plain,scene\n\n"
-        "Runs go to runs/<name of the config>, the table to OUT/sweep.csv; finished runs are not "
-        "repeated.",
+        "Runs go to OUT/<name of the config>, the table to OUT/sweep_<name>.csv; finished runs "
+        "are not repeated.",
     )
     arguments.add_argument("--config", required=True, help="config file with PRESETS")
     arguments.add_argument(
@@ -43,13 +43,21 @@ def main(argv: list[str]) -> int:
     )
     arguments.add_argument("--out", default="runs", help="folder for the runs (default: runs)")
     options, overrides = parse(arguments, argv)
+    if ":" in options.config:
+        raise UserError(
+            f"--config {options.config}: name the file alone, and its presets with --presets"
+        )
     known = presets(options.config)
+    if not known:
+        raise UserError(
+            f"--config {options.config}: has no PRESETS, so there is nothing to sweep: use "
+            "spotjax.train"
+        )
     wanted = [w for w in options.presets.split(",") if w] or [PLAIN, *known]
     for name in wanted:
         if name != PLAIN and name not in known:
             raise UserError(
-                f"--presets {name}: {options.config} has no such preset; it has "
-                f"{', '.join(known) or 'none'}"
+                f"--presets {name}: {options.config} has no such preset; it has {', '.join(known)}"
             )
     out = Path(options.out)
     plans = {}
@@ -75,12 +83,21 @@ def main(argv: list[str]) -> int:
             failed.setdefault(name, one_line(error))
     print_table(rows)
     if rows:
-        out.mkdir(parents=True, exist_ok=True)
-        files.write_text(out / "sweep.csv", table_csv(rows))
-        print(f"table: {out / 'sweep.csv'}")
+        table = out / f"sweep_{load_config(options.config, overrides).name}.csv"
+        files.write_text(table, table_csv([*rows, *_others(table, rows)]))
+        print(f"table: {table}")
     for name, why in failed.items():
         print(f"error: {name}: {why}", file=sys.stderr)
     return 2 if failed else 0
+
+
+def _others(table: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines of an earlier table for presets that are not in this one."""
+    if not table.exists():
+        return []
+    with open(table, newline="") as file:
+        earlier = [row for row in csv.DictReader(file) if set(row) == set(COLUMNS)]
+    return [row for row in earlier if row["preset"] not in {new["preset"] for new in rows}]
 
 
 def finished(run: Path, config: Config) -> bool:

@@ -25,6 +25,7 @@ from spotjax import (
     folds,
     rundir,
     scoring,
+    start,
     training,
 )
 from spotjax.cli import load_config, parse, parser
@@ -52,6 +53,8 @@ def main(argv: list[str]) -> int:
     config = load_config(options.config, overrides)
     workdir = Path(options.workdir or Path("runs") / config.name)
     set_up_jax(config.train.devices)
+    build(config.system, {"macro": 1, "micro": 1})  # refuses what does not fit, before any work
+    start.check(config)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax tells what we say in one line
 
     with files.locked(workdir, "wait for it, or choose another --workdir"):
@@ -130,7 +133,7 @@ def train_run(
             total = plans.num_epochs(members, chosen.batch, chosen.epochs, chosen.updates)
             if done >= total:
                 continue
-            states = initial_states(config, system, problem, members, store)
+            states = start.states(config, system, problem, members, store)
             placed, arrays = training.place(system, problem, dataset.streams, members, mesh)
 
             def planned(
@@ -191,40 +194,6 @@ def keep_scores(
     subjects = [fold.subject for fold in members]
     for name, curves in found.items():
         epoch_scores.save(workdir, name, epoch.number + 1, subjects, curves)
-
-
-def initial_states(
-    config: Config,
-    system: System,
-    problem: str,
-    members: list[plans.Fold],
-    store: checkpoints.Checkpoints,
-) -> folds.State:
-    """Where training begins: the newest checkpoint, `train.start`, or one initialisation."""
-    optimizer = folds.make_optimizer(config.train)
-    states = folds.init_state(system, optimizer, config.train.seed, len(members))
-    if store.latest:
-        return store.restore(jax.tree.map(np.asarray, states))[0]
-    if not config.train.start:
-        return states
-    start = Path(config.train.start)
-    saved, _, _ = rundir.load_run(start)
-    if system.transfer is None or saved.system.name != system.name:
-        raise UserError(
-            f"--config.train.start={start}: {system.name} cannot start from a run of "
-            f"{saved.system.name}"
-        )
-    tree, meta = checkpoints.read_finished(start, problem)
-    lacking = [fold.subject for fold in members if fold.subject not in meta["subjects"]]
-    if lacking:
-        raise UserError(
-            f"--config.train.start={start}: has no fold that held out {lacking[0]}; it has "
-            f"{', '.join(meta['subjects'])}: a fold may start only from one that never saw its "
-            "subject"
-        )
-    order = [meta["subjects"].index(fold.subject) for fold in members]
-    earlier = jax.tree.map(lambda leaf: np.asarray(leaf)[order], tree["variables"])
-    return states._replace(variables=system.transfer(states.variables, earlier))
 
 
 def memory_plan(

@@ -59,12 +59,14 @@ def test_every_preset_is_run_once(tmp_path, trained, capsys):
     assert all(c[-1] == "--config.train.epochs=1" for c in trained)
     out = capsys.readouterr().out
     assert "optical" in out and "0.5000         3/2/1" in out and "0.2500" in out
-    lines = (tmp_path / "o/sweep.csv").read_text().splitlines()
+    lines = (tmp_path / "o/sweep_sfamnet_demo.csv").read_text().splitlines()
     assert lines[0].startswith("preset,macro_f1,macro_tp") and len(lines) == 4
     assert lines[2].split(",")[:5] == ["optical", "0.5", "3", "2", "1"]
     assert sweep.main(argv) == 0 and len(trained) == 3  # finished runs are not repeated
     assert sweep.main([*argv[:-1], "--config.train.epochs=2", "--presets", "plain"]) == 0
     assert len(trained) == 4  # another config is
+    lines = (tmp_path / "o/sweep_sfamnet_demo.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == ["plain", "optical", "scene"]
 
 
 def test_a_preset_that_fails_is_named_and_the_others_go_on(tmp_path, trained, capsys):
@@ -78,8 +80,10 @@ def test_an_unknown_preset_is_refused_before_any_run(tmp_path, trained, capsys):
     assert sweep.main(["--config", CONFIG, "--presets", "plain,opticl"]) == 2
     assert "no such preset; it has optical, scene" in capsys.readouterr().err
     assert not trained
-    assert sweep.main(["--config", "configs/demo.py", "--presets", "x"]) == 2
-    assert "it has none" in capsys.readouterr().err
+    assert sweep.main(["--config", "configs/demo.py"]) == 2
+    assert "configs/demo.py: has no PRESETS" in capsys.readouterr().err
+    assert sweep.main(["--config", f"{CONFIG}:soft"]) == 2
+    assert "and its presets with --presets" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

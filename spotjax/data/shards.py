@@ -17,6 +17,10 @@ from spotjax.files import flat
 from spotjax.types import Dataset, Interval, Video
 
 _REPAIR = "delete it and run data_prep again, which makes this video anew"
+_RELABEL = (
+    "run python -m data_prep with this config (RUN/config.json for a run): it rewrites the labels "
+    "and keeps the features"
+)
 _AGAIN = "delete the folder and run data_prep again, or choose another --config.data.shards"
 
 
@@ -213,9 +217,10 @@ def _refuse_other_extraction(
     ]
     for key, old, new in pairs:
         if old != new:
+            labels = key.startswith("data.annotation.")
             raise UserError(
                 f"{folder / MANIFEST}: was made with {key}={old!r}, the config wants {new!r}: "
-                + _AGAIN
+                + (_RELABEL if labels else _AGAIN)
             )
 
 

@@ -34,7 +34,7 @@ from spotjax import decode, losses, phase_labels, recognition, two_curves
 from spotjax.config import Sfamnet
 from spotjax.errors import UserError
 from spotjax.systems import sfamnet_net as net
-from spotjax.types import Detection, Samples, System, Video
+from spotjax.types import Detection, Interval, Samples, System, Video
 
 CHANNELS = {
     "optical": (("optical", 0), ("optical", 1), ("optical", 2)),
@@ -67,10 +67,17 @@ def build(config: Sfamnet, k: dict[str, int]) -> System:
     streams = tuple(dict.fromkeys(name for name, _ in sources))
     scene = "scene" in streams
 
+    def emotion_of(video: Video, interval: Interval) -> int:
+        try:
+            return recognition.class_of(interval.emotion, classes)
+        except UserError as error:
+            frame = video.frame_ids[interval.onset]
+            raise UserError(f"{video.id}, micro-expression at frame {frame}: {error}") from None
+
     def targets(video: Video, valid: np.ndarray, problem: str) -> Samples:
         """Every valid row, then an event for every micro-expression with an onset phase."""
         micro = [
-            (number, i.onset, i.apex, recognition.class_of(i.emotion, classes))
+            (number, i.onset, i.apex, emotion_of(video, i))
             for number, i in enumerate(video.intervals)
             if i.type == "micro" and i.apex > i.onset
         ]

@@ -347,4 +347,4 @@ def _heads(shape: Shape) -> dict[str, Any]:
 def _check(shape: Shape) -> None:
     """Raise UserError unless the streams are some of u, v, w in this order."""
     if not shape.streams or shape.streams != tuple(c for c in COMPONENTS if c in shape.streams):
-        raise UserError(f"streams {shape.streams}: name one or more of u, v, w, in this order")
+        raise UserError(f"--config.system.streams={shape.streams}: some of u, v, w, in this order")

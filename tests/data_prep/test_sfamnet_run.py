@@ -37,6 +37,7 @@ def words(made: Path, workdir: str, *more: str) -> tuple[str, ...]:
     return (
         "--config", "configs/sfamnet_demo.py", "--workdir", str(made / workdir),
         f"--config.data.root={made / 'set'}", f"--config.data.shards={made / 'shards'}",
+        "--config.data.sample_every=2", "--config.data.sample_rule=floor",
         "--config.train.devices=1", "--config.evaluation.bootstrap=0",
         "--config.evaluation.chance_draws=2", "--config.train.epochs=3", *more,
     )  # fmt: skip
@@ -114,6 +115,10 @@ def test_seven_classes_start_from_the_folds_of_four(made: Path, trained: Path) -
 def test_a_start_that_does_not_fit_is_refused(made: Path, trained: Path) -> None:
     nowhere = run("spotjax.train", *words(made, "x1", f"--config.train.start={made / 'none'}"))
     assert nowhere.returncode == 2 and "no run directory" in nowhere.stderr
+    assert not (made / "x1").exists()  # looked at before anything is made
+    other = run("spotjax.train", *words(made, "x1", f"--config.train.start={trained}",
+                                        "--config.system.flow=optical"))  # fmt: skip
+    assert other.returncode == 2 and "with system.flow='hybrid', not 'optical'" in other.stderr
     only = run("spotjax.train", *words(made, "one", "--config.train.folds=spNO.1"))
     assert only.returncode == 0, only.stderr
     lacking = run("spotjax.train", *words(made, "x2", f"--config.train.start={made / 'one'}"))
@@ -127,10 +132,32 @@ def test_moved_labels_compute_their_events_anew(made: Path, trained: Path) -> No
     before = len(shards.load(made / "shards").streams["event_scene"])
     more = (
         "--config.data.annotation.longest_macro=3",
-        "--config.baselines.strain_sum.k_macro=6",  # no macro-expression is left to derive it from
+        "--config.baselines.strain_sum.k_macro=10",  # the same k, with no macro-expression left
     )
     done = run("data_prep", *words(made, "four", *more)[:2], *words(made, "four", *more)[4:])
     assert done.returncode == 0, done.stderr
     assert "it has other frames or events now" in done.stderr
     after = shards.load(made / "shards")
     assert len(after.streams["event_scene"]) == 3 < before
+
+
+def test_depth_that_is_gone_computes_its_video_anew(made: Path, trained: Path) -> None:
+    argv = [*words(made, "four")[:2], *words(made, "four")[4:], "--config.baselines.names="]
+    folder = next((made / "set").rglob("depth"))
+    gone = sorted(folder.iterdir(), key=lambda path: int(path.stem))[20:22]  # one of them is taken
+    images = [path.read_bytes() for path in gone]
+
+    def remove() -> None:
+        for path in gone:
+            path.unlink()
+
+    def restore() -> None:
+        for path, image in zip(gone, images, strict=True):
+            path.write_bytes(image)
+
+    for change in (remove, restore):
+        change()
+        done = run("data_prep", *argv)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("anew: it has other depth images now") == 1
+    assert "nothing to do" in run("data_prep", *argv).stdout

@@ -401,5 +401,5 @@ def test_wrong_images_are_refused(images, formulation):
 
 @pytest.mark.parametrize("streams", [(), ("v", "u"), ("u", "u"), ("depth",)])
 def test_unknown_streams_are_refused(streams):
-    with pytest.raises(UserError, match=r"streams .*: name one or more of u, v, w"):
+    with pytest.raises(UserError, match=r"system.streams=.*: some of u, v, w"):
         net.init(KEY, net.Shape(streams=streams))
