@@ -349,6 +349,6 @@ def test_trained_beats_the_control_and_broken_training_does_not(rendered):
     # or less moves F1 by 0.05
     for name in ("shuffled", "a second late", "untrained"):
         assert results[name]["f1"] < 0.8 * results["true"]["f1"], text
-        share = 1.0 if name == "untrained" else 0.85  # 0.86 on one processor, 0.8 on another
+        share = 1.0 if name == "untrained" else 0.85  # 0.86 on one processor
         assert results[name]["ap"] < share * results["true"]["ap"], text
         assert results[name]["f1"] <= free["macro"]["f1"] + 0.15, text
