@@ -3,8 +3,8 @@
 Command:
     python -m spotjax.train --config configs/sfamnet_demo.py
     with all its variants, one table: python -m spotjax.sweep --config configs/sfamnet_demo.py
-Cost: about 10 min on 2 quiet cores: 2 min to render 14,400 RGB-D frames (3 GB), 5 for the
-    features (590 MB), 2 for the training.
+Cost: 20 min on 2 cores that had other work too: 5 to render 14,400 RGB-D frames (3 GB), 11 for
+    the features (590 MB), 4 for the training.
 Expect: F1 0.42 macro (strain 0.37), 0.19 micro (strain 0.14, chance 0.02); UF1 of four emotions
     0.53 (commonest class 0.19), STRS 0.12; several points up or down with seed and platform.
 Differs from the paper: DIS flow instead of TV-L1, smaller batches and a larger step, and every
