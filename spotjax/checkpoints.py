@@ -96,6 +96,7 @@ def read_finished(workdir: Path, problem: str) -> tuple[Any, dict[str, Any]]:
     """The newest tree of a problem and its meta.  Raises UserError if its training is not done."""
     with Checkpoints(workdir, problem, read_only=True) as store:
         tree, meta = store.restore()
+    meta = {"of": meta["epochs"]} | meta  # written by a version that did not say of how many
     if meta["epochs"] < meta["of"]:
         raise UserError(
             f"{workdir}: {problem} is trained for {meta['epochs']} of {meta['of']} epochs: run "

@@ -21,7 +21,7 @@ SAME_KEYS = ("flow", "streams", "joint", "cbam")
 """Keys of a system that decide what its inputs mean and which parameters it has."""
 
 
-def check(config: Config) -> None:
+def check(config: Config, system: System) -> None:
     """Raise UserError, before any work, if `train.start` cannot be the start of this config.
 
     It must be a run of the same system on the same inputs: features, frames, flow and streams.
@@ -30,10 +30,10 @@ def check(config: Config) -> None:
         return
     start = Path(config.train.start)
     saved, _, _ = rundir.load_run(start)
-    name = config.system.name
-    if saved.system.name != name or name != "sfamnet":
+    if saved.system.name != system.name or system.transfer is None:
         raise UserError(
-            f"--config.train.start={start}: {name} cannot start from a run of {saved.system.name}"
+            f"--config.train.start={start}: {system.name} cannot start from a run of "
+            f"{saved.system.name}"
         )
     old, new = _inputs(saved), _inputs(config)
     for key in dict.fromkeys([*old, *new]):
@@ -42,10 +42,8 @@ def check(config: Config) -> None:
                 f"--config.train.start={start}: was trained with {key}={old.get(key)!r}, not "
                 f"{new.get(key)!r}: start from a run with the same inputs"
             )
-    with checkpoints.Checkpoints(start, "both", read_only=True) as store:
-        if not store.latest:
-            raise UserError(f"--config.train.start={start}: has no checkpoint: train it first")
-    checkpoints.read_finished(start, "both")
+    for problem in system.problems:
+        checkpoints.read_finished(start, problem)
 
 
 def _inputs(config: Config) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from spotjax import (
     training,
 )
 from spotjax.cli import load_config, parse, parser
-from spotjax.config import Config, cores
+from spotjax.config import EXPRESSION_TYPES, Config, cores
 from spotjax.data import plans, schema, shards
 from spotjax.errors import UserError, command
 from spotjax.systems import build
@@ -53,8 +53,8 @@ def main(argv: list[str]) -> int:
     config = load_config(options.config, overrides)
     workdir = Path(options.workdir or Path("runs") / config.name)
     set_up_jax(config.train.devices)
-    build(config.system, {"macro": 1, "micro": 1})  # refuses what does not fit, before any work
-    start.check(config)
+    # before any work: what does not fit is refused
+    start.check(config, build(config.system, dict.fromkeys(EXPRESSION_TYPES, 1)))
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax tells what we say in one line
 
     with files.locked(workdir, "wait for it, or choose another --workdir"):
