@@ -59,9 +59,9 @@ def together(features: np.ndarray, members: list[plans.Fold], devices: int) -> C
     epoch = folds_lib.make_epoch(system, "macro", optimizer, mesh)
     order = plans.epoch_order(members, 0, 0, 0, BATCH)
     tree = (
-        jax.tree.map(np.asarray, folds_lib.init_state(system, optimizer, 0, len(members))),
-        folds_lib.fold_keys(0, 0, [fold.number for fold in members]),
-        plans.stack(members),
+        jax.tree.map(np.asarray, folds_lib.init_state(system, optimizer, 0, [0] * len(members))),
+        folds_lib.fold_keys(0, 0, [(fold.number, 0) for fold in members]),
+        plans.stack([fold.samples for fold in members]),
         order,
     )
     count = folds_lib.padded_count(len(members), mesh)

@@ -224,8 +224,10 @@ def check_images(config: Config, dataset: RawDataset, count: int) -> Iterator[Ch
     sample = sampled(dataset.videos, count)
     if not sample:
         return
+    ready = getattr(config.features, "alignment", "") == "ready"  # the images are faces
     try:
-        faces.check_backend(config.features.face)
+        if not ready:
+            faces.check_backend(config.features.face)
     except UserError as error:
         yield Check("bad", "faces", one_line(error))
         return
@@ -234,21 +236,26 @@ def check_images(config: Config, dataset: RawDataset, count: int) -> Iterator[Ch
         try:
             frames = features.frames_of(video)
             image = frames[row]
-            face = faces.backend(config.features.face, video).find(image, row)
+            found = (
+                image.any()
+                if ready
+                else faces.backend(config.features.face, video).find(image, row) is not None
+            )
         except UserError as error:
             yield Check("bad", "image", one_line(error), video.id)
             continue
         sizes[image.shape] += 1
         if video.depth and (depth := video.depth[row]):
             yield from _check_depth(config, depth, image.shape, video.id)
-        if face is None:
-            without.append(f"{video.id} frame {video.frame_ids[row]}")
-        else:
+        if found:
             with_face += 1
+        else:
+            without.append(f"{video.id} frame {video.frame_ids[row]}")
     looked = with_face + len(without)
     shown = ", ".join(f"{w}x{h} px" for h, w in sizes)
     yield Check("ok" if looked else "bad", "images", f"{looked} of {len(sample)} decoded, {shown}")
-    text = f"found in {with_face} of {looked} sampled frames ({config.features.face.backend})"
+    by = "ready-made crops" if ready else config.features.face.backend
+    text = f"found in {with_face} of {looked} sampled frames ({by})"
     if without:
         text += f"; none in {some(without)}"
     status = "ok" if not without else "odd" if with_face else "bad"

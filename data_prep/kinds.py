@@ -2,14 +2,23 @@
 
 from spotjax.config import (
     EXPRESSION_TYPES,
+    Cnn3dFeatures,
     Config,
+    MesnetFeatures,
     SfamnetFeatures,
     Softnet,
     SoftnetFeatures,
     SpotformerFeatures,
 )
 
-from . import extract_baselines, extract_sfamnet, extract_softnet, extract_spotformer
+from . import (
+    extract_baselines,
+    extract_cnn3d,
+    extract_mesnet,
+    extract_sfamnet,
+    extract_softnet,
+    extract_spotformer,
+)
 from .features import FeatureSpec
 from .readers import RawDataset
 
@@ -37,5 +46,9 @@ def build(config: Config, dataset: RawDataset, kind: str = "") -> FeatureSpec:
         return extract_spotformer.spec(features, dataset)
     if isinstance(features, SfamnetFeatures):
         return extract_sfamnet.spec(features, dataset)
+    if isinstance(features, MesnetFeatures):
+        return extract_mesnet.spec(features)
+    if isinstance(features, Cnn3dFeatures):
+        return extract_cnn3d.spec(features)
     types = config.system.types if isinstance(config.system, Softnet) else EXPRESSION_TYPES
     return extract_softnet.spec(features, dataset, types)

@@ -179,6 +179,10 @@ def _k_source(wanted: dict[str, Any]) -> str:
         return "half of the clip"
     if wanted["name"] == "sfamnet":
         return f"{wanted['seconds']:g} s"
+    if wanted["name"] == "mesnet":
+        return "neighbouring frames"
+    if wanted["name"] == "cnn3d":
+        return "single frames: config.system pairs them"
     default = "published seconds" if wanted["name"] in ("mdmd", "lbp_chi2") else "annotation"
     return ", ".join(
         f"{kind}: {default if wanted[f'k_{kind}'] is None else 'config'}"
@@ -194,7 +198,8 @@ def _versions(config: Config) -> dict[str, str]:
         "cv2": cv2.__version__,
         "spotjax": spotjax.__version__,
     }
-    if config.features.face.backend == "dlib":
+    aligned = getattr(config.features, "alignment", "") == "ready"
+    if config.features.face.backend == "dlib" and not aligned:
         import dlib
 
         versions["dlib"] = dlib.__version__

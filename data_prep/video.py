@@ -44,6 +44,21 @@ class Frames(Protocol):
         """What names frame `row` in messages."""
 
 
+def position(row: int, step: int | float) -> int:
+    """Position in the whole video of the `row`-th frame taken, one in `step` (half to even).
+
+    >>> [position(row, 7) for row in range(4)], [position(row, 6.7) for row in range(6)]
+    ([0, 7, 14, 21], [0, 7, 13, 20, 27, 34])
+    """
+    return round(row * step)
+
+
+def positions(length: int, step: int | float) -> np.ndarray:
+    """i64[n], ascending: the positions of all frames taken of a video of `length` frames."""
+    found = np.rint(np.arange(int(length / step) + 2) * step).astype(np.int64)
+    return found[found < length]
+
+
 def read_grey(path: Path) -> np.ndarray:
     """Decode an image to grey u8[H, W].
 
@@ -120,14 +135,14 @@ class ImageFrames:
 
 
 class FileFrames:
-    """Every `step`-th frame of a video file; cheapest when asked for in ascending order.
+    """One in `step` frames of a video file; cheapest when asked for in ascending order.
 
     A video is decoded from its start to the frame in question, since seeking is not exact in
     many formats; memory stays bounded whatever the length.
     """
 
-    def __init__(self, path: Path, count: int, step: int = 1) -> None:
-        """`count` frames are offered: 0, step, 2 step, ... of the file."""
+    def __init__(self, path: Path, count: int, step: int | float = 1) -> None:
+        """`count` frames are offered: 0, step, 2 step, ... of the file, rounded."""
         self.place = path
         self._count = count
         self._step = step
@@ -145,10 +160,10 @@ class FileFrames:
             raise IndexError(row)
         if self._last is not None and self._last[0] == row:
             return self._last[1]
-        position = row * self._step
-        if self._capture is None or position < self._next:
+        wanted = position(row, self._step)
+        if self._capture is None or wanted < self._next:
             self._capture, self._next = _opened(self.place), 0
-        while self._next <= position:
+        while self._next <= wanted:
             if not self._capture.grab():
                 raise UserError(
                     f"{self.where(row)}: cannot be decoded: save the video again, or copy it anew"
@@ -163,7 +178,7 @@ class FileFrames:
 
     def where(self, row: int) -> str:
         """`file, frame N` counted from 0."""
-        return f"{self.place}, frame {row * self._step}"
+        return f"{self.place}, frame {position(row, self._step)}"
 
 
 def header_fps(path: Path) -> float:

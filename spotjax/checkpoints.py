@@ -5,11 +5,13 @@ An unfinished save never replaces a finished one, so a run may be killed at any 
 
 import errno
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from spotjax.errors import UserError
@@ -48,9 +50,24 @@ class Checkpoints:
         """Epochs done by the newest finished checkpoint; 0 if there is none."""
         return self._manager.latest_step() or 0
 
-    def save(self, epochs: int, tree: Any, meta: dict[str, Any]) -> None:
-        """Save `tree` (host arrays) and JSON `meta` after `epochs` epochs; returns early."""
-        args = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta))
+    @property
+    def finished(self) -> bool:
+        """Whether the newest checkpoint is that of the last epoch."""
+        if not self.latest:
+            return False
+        args = ocp.args.Composite(meta=ocp.args.JsonRestore())
+        meta = self._manager.restore(self.latest, args=args)["meta"]
+        return meta["epochs"] >= meta.get("of", meta["epochs"])
+
+    def save(self, epochs: int, tree: Any, meta: dict[str, Any], best: Any = None) -> None:
+        """Save `tree` (host arrays) and JSON `meta` after `epochs` epochs; returns early.
+
+        `best` is what validation has chosen, if folds are judged.
+        """
+        items = {"state": ocp.args.StandardSave(tree), "meta": ocp.args.JsonSave(meta)}
+        if best is not None:
+            items["best"] = ocp.args.StandardSave(best)
+        args = ocp.args.Composite(**items)
         with self._full_disk_named():
             self._manager.save(epochs, args=args, force=True)
 
@@ -69,15 +86,18 @@ class Checkpoints:
                 raise
             raise OSError(errno.ENOSPC, "No space left on device", str(self._path)) from None
 
-    def restore(self, like: Any | None = None) -> tuple[Any, dict[str, Any]]:
-        """The newest tree (host arrays; structured like `like` if given) and its meta.
+    def restore(self, like: Any | None = None, best: Any | None = None) -> "Restored":
+        """The newest checkpoint (host arrays; trees structured like `like` and `best` if given).
 
         Raises UserError naming the folder if it cannot be read.
         """
         step = self._manager.latest_step()
         if step is None:
             raise UserError(f"{self._path}: there is no checkpoint; run spotjax.train first")
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(like), meta=ocp.args.JsonRestore())
+        items = {"state": ocp.args.StandardRestore(like), "meta": ocp.args.JsonRestore()}
+        if (self._path / str(step) / "best").exists():
+            items["best"] = ocp.args.StandardRestore(best)
+        args = ocp.args.Composite(**items)
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Sharding info not provided")
@@ -89,17 +109,65 @@ class Checkpoints:
                 "delete this folder and run spotjax.train again: it goes on from the checkpoint "
                 "before it, if there is one"
             ) from None
-        return restored["state"], restored["meta"]
+        return Restored(restored["state"], restored["meta"], restored.get("best"))
 
 
-def read_finished(workdir: Path, problem: str) -> tuple[Any, dict[str, Any]]:
-    """The newest tree of a problem and its meta.  Raises UserError if its training is not done."""
+class Restored(NamedTuple):
+    """A checkpoint of all folds, host arrays `[F, ...]`."""
+
+    state: Any
+    meta: dict[str, Any]
+    """`epochs` done `of` how many, `subjects` held out by the folds, in their order."""
+    best: Any
+    """What validation has chosen, None where it does not choose."""
+
+
+class Finished(NamedTuple):
+    """What a training has ended with, one fold a subject."""
+
+    variables: Any
+    """Host arrays `[F, ...]`."""
+    subjects: list[str]
+    merits: dict[str, list[float]]
+    """By subject, where folds were judged by validation."""
+    epochs: dict[str, int]
+    """After which epoch, by subject, likewise."""
+
+
+def read_finished(workdir: Path, problem: str) -> Finished:
+    """What a problem's training ended with: its last parameters, or those of best validation.
+
+    Raises UserError if its training is not done.
+    """
     with Checkpoints(workdir, problem, read_only=True) as store:
-        tree, meta = store.restore()
+        state, meta, best = store.restore()
     meta = {"of": meta["epochs"]} | meta  # written by a version that did not say of how many
     if meta["epochs"] < meta["of"]:
         raise UserError(
             f"{workdir}: {problem} is trained for {meta['epochs']} of {meta['of']} epochs: run "
             "spotjax.train again, it goes on from there"
         )
-    return tree, meta
+    if best is None:
+        return Finished(state["variables"], meta["subjects"], {}, {})
+    rows = best_rows(meta["subjects"], best["merits"])
+    return Finished(
+        jax.tree.map(lambda leaf: np.asarray(leaf)[list(rows.values())], best["variables"]),
+        list(rows),
+        {subject: [float(x) for x in best["merits"][row]] for subject, row in rows.items()},
+        {subject: int(best["epoch"][row]) for subject, row in rows.items()},
+    )
+
+
+def best_rows(subjects: Sequence[str], merits: np.ndarray) -> dict[str, int]:
+    """Of the initialisations of each subject the one of highest `merits` f32[F, K], the first of
+    equals.
+
+    >>> best_rows(["a", "a", "b"], np.array([[0.5, -2], [0.5, -1], [0.1, 0]]))
+    {'a': 1, 'b': 2}
+    """
+    rows: dict[str, int] = {}
+    for row, subject in enumerate(subjects):
+        known = rows.setdefault(subject, row)
+        if tuple(merits[row]) > tuple(merits[known]):
+            rows[subject] = row
+    return rows

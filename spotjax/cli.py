@@ -21,7 +21,7 @@ import pydantic
 from pydantic_core import PydanticUndefined
 
 from spotjax import config as config_lib
-from spotjax.config import Config, Sfamnet, SfamnetFeatures, Spotformer, SpotformerFeatures
+from spotjax.config import Config, Sfamnet, SfamnetFeatures
 from spotjax.errors import UserError
 
 
@@ -141,12 +141,12 @@ def _refuse_mixture(config: Config) -> None:
             f"config.features are {features.name}'s, config.system is {system.name}: both must be "
             "of one system"
         )
-    windows = [part.window for part in (features, system)
-               if isinstance(part, SpotformerFeatures | Spotformer)]  # fmt: skip
-    if len(set(windows)) > 1:
-        raise UserError(
-            f"--config.system.window={windows[1]}: features.window is {windows[0]}: set both alike"
-        )
+    for key in ("window", "size"):
+        wanted, made = getattr(system, key, None), getattr(features, key, None)
+        if wanted is not None and wanted != made:
+            raise UserError(
+                f"--config.system.{key}={wanted}: features.{key} is {made}: set both alike"
+            )
     if isinstance(features, SfamnetFeatures) and isinstance(system, Sfamnet):
         if system.flow != "optical" and not features.scene:
             raise UserError(
@@ -252,7 +252,7 @@ def _explain(error: pydantic.ValidationError) -> str:
     first = min(complaints, key=lambda complaint: complaint["type"] not in unknown)
     # of a section that is chosen by its name, pydantic also tells the name: system.softnet.p
     hints = typing.get_type_hints(Config)
-    names = {kind.name for hint in hints.values() for kind in typing.get_args(hint)}
+    names = {getattr(kind, "name", "") for hint in hints.values() for kind in typing.get_args(hint)}
     key = ".".join(str(part) for part in first["loc"] if part not in names)
     if first["type"] in unknown:
         return f"{key}: unknown key; {_nearest(key)}"

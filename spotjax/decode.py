@@ -11,6 +11,9 @@ from scipy.signal import find_peaks
 
 from spotjax.types import Detection
 
+NO_PROPOSALS = np.zeros((0, 3))
+"""f64[0, 3]; the proposals of a system that makes none."""
+
 
 class Curve(NamedTuple):
     """A decoded score curve of one video and type; what the report draws."""
@@ -21,6 +24,9 @@ class Curve(NamedTuple):
     """NaN if the whole curve is NaN."""
     peaks: np.ndarray
     """i64[P] rows of the peaks."""
+    proposals: np.ndarray = NO_PROPOSALS
+    """f64[P, 3] onset, offset (frames, 0-based inclusive) and score of the intervals that were
+    looked at closer, to draw; none for most systems."""
 
 
 def smooth(scores: np.ndarray, valid: np.ndarray, k: int, rule: str = "paper") -> np.ndarray:

@@ -9,7 +9,7 @@ of pmap): no device needs another's data, so the program has no communication at
 Nothing here knows a data set, a path or a held-out subject.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -73,18 +73,35 @@ def padded_count(folds: int, mesh: Mesh, chunk: int = 0) -> int:
 
 
 def init_state(
-    system: System, optimizer: optax.GradientTransformation, seed: int, folds: int
+    system: System,
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    initialisations: Sequence[int],
 ) -> State:
-    """One initialisation, shared by all folds (as in SOFTNet's release): leaves `[F, ...]`."""
-    variables = jax.jit(system.init)(jax.random.key(seed))
-    state = State(variables, optimizer.init(variables["params"]), jnp.zeros((), jnp.int32))
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (folds, *leaf.shape)), state)
+    """Fresh states `[F, ...]` (host arrays); `initialisations` gives the number of each fold's.
+
+    Number 0 is shared by all folds, as in SOFTNet's release.
+    """
+    init = jax.jit(system.init)
+    made = {}
+    for number in dict.fromkeys(initialisations):
+        key = jax.random.key(seed)
+        variables = init(jax.random.fold_in(key, number) if number else key)
+        state = State(variables, optimizer.init(variables["params"]), jnp.zeros((), jnp.int32))
+        made[number] = jax.tree.map(np.asarray, state)
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *(made[n] for n in initialisations))
 
 
-def fold_keys(seed: int, problem: int, indices: list[int]) -> np.ndarray:
-    """u32[F, 2]: the key data of each fold, from (seed, problem, fold index)."""
+def fold_keys(seed: int, problem: int, folds: Sequence[tuple[int, int]]) -> np.ndarray:
+    """u32[F, 2]: the key data of each fold, from (seed, problem, fold index, initialisation)."""
     root = jax.random.fold_in(jax.random.key(seed), problem)
-    return np.stack([jax.random.key_data(jax.random.fold_in(root, index)) for index in indices])
+    keys = []
+    for index, initialisation in folds:
+        key = jax.random.fold_in(root, index)
+        if initialisation:
+            key = jax.random.fold_in(key, initialisation)
+        keys.append(jax.random.key_data(key))
+    return np.stack(keys)
 
 
 def make_step(
@@ -145,8 +162,6 @@ def make_epoch(
     fold stops after its last step with a sample in it: in the common program its remaining steps
     leave the state as it is, bit by bit.
     """
-    if fold_exec == "auto":
-        fold_exec = "map" if mesh.devices.flat[0].platform == "cpu" else "vmap"
     step = make_step(system, problem, optimizer)
 
     def one_fold(
@@ -168,24 +183,76 @@ def make_epoch(
         losses = jnp.zeros(order.shape[0], jnp.float32)
         return jax.lax.fori_loop(0, steps, body, (state, losses))
 
-    def device_folds(
-        states: State, keys: Any, samples: Any, order: Any, arrays: Any, rate: Any
-    ) -> tuple[State, jax.Array]:
-        folded = (states, keys, samples, order)
-        if fold_exec == "map":
-            return jax.lax.map(
-                lambda fold: one_fold(fold[0], fold[1], fold[2], fold[3], arrays, rate), folded
-            )
-        return jax.vmap(one_fold, in_axes=(0, 0, 0, 0, None, None))(*folded, arrays, rate)
+    return jax.jit(over_folds(one_fold, 4, mesh, fold_exec), donate_argnums=(0,))
 
-    sharded = jax.shard_map(
-        device_folds,
-        mesh=mesh,
-        in_specs=(FOLD, FOLD, FOLD, FOLD, COMMON, COMMON),
-        out_specs=(FOLD, FOLD),
-        check_vma=False,
-    )
-    return jax.jit(sharded, donate_argnums=(0,))
+
+def make_validate(
+    system: System, problem: str, mesh: Mesh, fold_exec: str = "auto"
+) -> jax.stages.Wrapped:
+    """`validate(variables, keys, samples, order, arrays) -> f32[F, K]`: mean merits of each fold.
+
+    Arguments as in `make_epoch`; `samples` are those of the folds' validation videos.  They
+    carry the field `judged`, and what inputs draw for them follows from the fold's key alone:
+    every validation sees the same.  A fold without
+    validation samples has 0.
+    """
+    assert system.judge is not None
+    judge = system.judge
+
+    def one_fold(
+        variables: Any, key_data: jax.Array, samples: Any, order: jax.Array, arrays: Any
+    ) -> jax.Array:
+        key = jax.random.wrap_key_data(key_data)
+
+        def merits(index: jax.Array, number: jax.Array) -> tuple[jax.Array, jax.Array]:
+            weight = (index >= 0).astype(jnp.float32)
+            batch = {name: array[jnp.maximum(index, 0)] for name, array in samples.items()}
+            batch["judged"] = weight
+            mine = jax.random.fold_in(key, number)
+            inputs = system.inputs(arrays, batch, mine, problem)
+            outputs, _ = system.apply(variables, inputs, weight, False, mine)
+            return weight @ judge(outputs, batch), weight.sum()
+
+        def body(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> Any:
+            return jax.tree.map(jnp.add, carry, merits(order[i], i))
+
+        shapes = jax.eval_shape(merits, order[0], jnp.int32(0))
+        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        total, count = jax.lax.fori_loop(0, len(order), body, zero)
+        return total / jnp.maximum(count, 1)
+
+    return jax.jit(over_folds(one_fold, 4, mesh, fold_exec))
+
+
+def over_folds(
+    work: Callable[..., Any], folded: int, mesh: Mesh, fold_exec: str
+) -> Callable[..., Any]:
+    """`work` of one fold, over the leading axis of its first `folded` arguments.
+
+    The fold axis is shared out to the devices; on each, folds run side by side or one after
+    another.  The further arguments are the same for all folds.
+    """
+    if fold_exec == "auto":
+        fold_exec = "map" if mesh.devices.flat[0].platform == "cpu" else "vmap"
+
+    def on_device(*arguments: Any) -> Any:
+        mine, common = arguments[:folded], arguments[folded:]
+        if fold_exec == "map":
+            return jax.lax.map(lambda fold: work(*fold, *common), mine)
+        return jax.vmap(lambda *fold: work(*fold, *common))(*mine)
+
+    def spread(*arguments: Any) -> Any:
+        common = len(arguments) - folded
+        sharded = jax.shard_map(
+            on_device,
+            mesh=mesh,
+            in_specs=(*[FOLD] * folded, *[COMMON] * common),
+            out_specs=FOLD,
+            check_vma=False,
+        )
+        return sharded(*arguments)
+
+    return spread
 
 
 def pad_folds(tree: Any, count: int) -> Any:

@@ -6,7 +6,7 @@ what weight decay applies to.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import flax.linen as nn
@@ -53,50 +53,81 @@ def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
+class Moments(NamedTuple):
+    """Of the values of each channel in the samples of weight 1."""
+
+    mean: jax.Array
+    """f32[..., D]"""
+    variance: jax.Array
+    """f32[..., D]: the biased one."""
+    size: jax.Array
+    """f32[...]: how many values a channel has."""
+
+
+def moments(x: jax.Array, weight: jax.Array) -> Moments:
+    """Moments f32[D] of `x` `[N, ..., D]` with `weight` f32[N] of 0 or 1."""
+    count = math.prod(x.shape[1:-1]) * jnp.sum(weight)
+    x = x.astype(jnp.float32)
+    weight = weight.reshape(-1, *[1] * (x.ndim - 1))
+    others = tuple(range(x.ndim - 1))
+    divisor = jnp.maximum(count, 1)
+    mean = jnp.sum(weight * x, others) / divisor
+    centred = x - _on_last_axis(mean, x)
+    return Moments(mean, jnp.sum(weight * centred * centred, others) / divisor, count)
+
+
+def joined(parts: Moments) -> Moments:
+    """Moments f32[D] of all samples from those of P parts: leaves f32[P, D], sizes f32[P]."""
+    total = jnp.sum(parts.size)
+    share = (parts.size / jnp.maximum(total, 1)).reshape(-1, 1)
+    mean = jnp.sum(share * parts.mean, 0)
+    off = parts.mean - mean.reshape(1, -1)
+    return Moments(mean, jnp.sum(share * (parts.variance + off * off), 0), total)
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation of the last axis over everything else in the samples of weight 1.
 
     Samples of weight 0 (padding) reach neither the statistics nor, through them, a gradient.  The
-    running variance is the unbiased one, momentum is .1 (both PyTorch's; flax differs).  A batch
-    of padding only is normalised by the running statistics and leaves them as they are.
+    running variance is the unbiased one (PyTorch's; flax and Keras keep the biased one), and
+    `momentum` is what a batch counts in the running statistics (PyTorch's sense; Keras and flax
+    say 1 - momentum).  A batch of padding only is normalised by the running statistics and leaves
+    them as they are.
     """
 
     train: bool
+    momentum: float = MOMENTUM
 
-    @nn.compact
     def __call__(self, x: jax.Array, weight: jax.Array) -> jax.Array:
         """Normalise `x` `[N, ..., D]` with `weight` f32[N] of 0 or 1."""
         chex.assert_shape(weight, (len(x),))
-        width = x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, width)
-        bias = self.param("bias", nn.initializers.zeros, width)
-        mean = self.variable("batch_stats", "mean", jnp.zeros, width)
-        variance = self.variable("batch_stats", "variance", jnp.ones, width)
-        used_mean, used_variance = mean.value, variance.value
-        if self.train:
-            count = math.prod(x.shape[1:-1]) * jnp.sum(weight)
-            batch_mean, batch_variance = _moments(x, weight, count)
-            used_mean = jnp.where(count > 0, batch_mean, used_mean)
-            used_variance = jnp.where(count > 0, batch_variance, used_variance)
-            unbiased = used_variance * count / jnp.maximum(count - 1, 1)
-            rate = jnp.where(count > 0, MOMENTUM, 0)
-            mean.value += rate * (used_mean - mean.value)
-            variance.value += rate * (unbiased - variance.value)
-        factor = scale * jax.lax.rsqrt(used_variance + EPSILON)
-        centred = x - _on_last_axis(used_mean, x)
+        batch = moments(x, weight) if self.train else None
+        mean, factor, bias = self.affine(x.shape[-1], batch)
+        centred = x - _on_last_axis(mean, x)
         y = centred * _on_last_axis(factor, x) + _on_last_axis(bias, x)
         return y.astype(x.dtype)
 
+    @nn.compact
+    def affine(self, width: int, batch: Moments | None) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """`mean`, `factor` and `bias` f32[D] of the normalised (x - mean) factor + bias.
 
-def _moments(x: jax.Array, weight: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean and biased variance f32[D] of `x` `[N, ..., D]`, `count` values of weight 1 each."""
-    x = x.astype(jnp.float32)
-    weight = weight.reshape(-1, *[1] * (x.ndim - 1))
-    others = tuple(range(x.ndim - 1))
-    count = jnp.maximum(count, 1)
-    mean = jnp.sum(weight * x, others) / count
-    centred = x - _on_last_axis(mean, x)
-    return mean, jnp.sum(weight * centred * centred, others) / count
+        For networks that compute a batch in parts.  While training `batch` are its moments, which
+        enter the running statistics; else it is not looked at.
+        """
+        scale = self.param("scale", nn.initializers.ones, (width,))
+        bias = self.param("bias", nn.initializers.zeros, (width,))
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (width,))
+        variance = self.variable("batch_stats", "variance", jnp.ones, (width,))
+        used_mean, used_variance = mean.value, variance.value
+        if self.train and batch is not None:
+            count = batch.size
+            used_mean = jnp.where(count > 0, batch.mean, used_mean)
+            used_variance = jnp.where(count > 0, batch.variance, used_variance)
+            unbiased = used_variance * count / jnp.maximum(count - 1, 1)
+            rate = jnp.where(count > 0, self.momentum, 0)
+            mean.value += rate * (used_mean - mean.value)
+            variance.value += rate * (unbiased - variance.value)
+        return used_mean, scale * jax.lax.rsqrt(used_variance + EPSILON), bias
 
 
 def _on_last_axis(vector: jax.Array, x: jax.Array) -> jax.Array:
@@ -118,9 +149,14 @@ class Dropout(nn.Module):
         """Apply to `x` of any shape."""
         if not self.train or self.rate == 0:
             return x
-        dropped = min(round(self.rate * 2**32), 2**32 - 1)
-        keep = noise(self.make_rng("dropout"), x.shape) >= np.uint32(dropped)
-        return jnp.where(keep, x / (1 - self.rate), 0)
+        return dropped(x, self.make_rng("dropout"), self.rate)
+
+
+def dropped(x: jax.Array, key: jax.Array, rate: float) -> jax.Array:
+    """`x` with each value 0 with probability `rate`, the others enlarged by 1 / (1 - rate)."""
+    limit = min(round(rate * 2**32), 2**32 - 1)
+    keep = noise(key, x.shape) >= np.uint32(limit)
+    return jnp.where(keep, x / (1 - rate), 0)
 
 
 def noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -5,6 +5,7 @@ weight 0 are padding and reach neither the value nor the gradient.  Without any 
 and its gradient are 0.  The constants inside logarithms are those of SpotFormer's release.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import chex
@@ -21,6 +22,12 @@ def weighted_mean(values: jax.Array, weight: jax.Array) -> jax.Array:
     """f32[]: mean of `values` f32[N] where `weight` f32[N] is 1; 0 if it is 0 everywhere."""
     chex.assert_equal_shape([values, weight])
     return jnp.sum(weight * values) / jnp.maximum(jnp.sum(weight), 1)
+
+
+def smooth_l1(x: jax.Array) -> jax.Array:
+    """x^2 / 2 within +-1, |x| - 1/2 beyond, of any shape (MESNet's equation 9)."""
+    size = jnp.abs(x)
+    return jnp.where(size < 1, 0.5 * x * x, size - 0.5)
 
 
 def sigmoid_focal(
@@ -45,6 +52,31 @@ def sigmoid_focal(
     modulation = jnp.abs(targets + smoothing - p) ** gamma
     negative = -(1 - alpha) * modulation * jnp.log(1 - p + SIGMOID_FLOOR)
     return weighted_mean(jnp.where(targets > 0, positive, negative), weight)
+
+
+def weighted_binary(
+    logits: jax.Array,
+    targets: jax.Array,
+    weight: jax.Array,
+    importance: Sequence[float],
+    positive: float = 1.0,
+) -> jax.Array:
+    """Cross-entropy of C binary targets: f32[] of `logits`, `targets` f32[N, C], `weight` f32[N].
+
+    With s = sigmoid(logit) a sample counts -sum_c M[c] (W t log s + (1 - t) log(1 - s)), M =
+    `importance`, one for each of the C, W = `positive`.  The loss of the 3D-CNN of Yap et al.,
+    which prints a minus before the second term: confident false positives would be rewarded.
+    """
+    chex.assert_rank(logits, 2)
+    chex.assert_equal_shape([logits, targets])
+    chex.assert_equal_shape_prefix([logits, weight], 1)
+    chex.assert_shape(weight, (None,))
+    if len(importance) != logits.shape[1]:
+        raise ValueError(f"{len(importance)} importances for {logits.shape[1]} targets")
+    logits = logits.astype(jnp.float32)
+    right = positive * targets * jax.nn.log_sigmoid(logits)
+    wrong = (1 - targets) * jax.nn.log_sigmoid(-logits)
+    return weighted_mean(-(right + wrong) @ jnp.asarray(importance, jnp.float32), weight)
 
 
 def three_class(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from spotjax.config import Evaluate, Softnet, Train
+from spotjax.config import Evaluate, Softnet, Stage, Train
 
 
 class Preset(NamedTuple):
@@ -67,12 +67,56 @@ def sfamnet_fine_tuning(start: str) -> Train:
     return replace(sfamnet_training(), start=start)
 
 
+def mesnet_pretraining() -> Stage:
+    """At most 10,000 updates, judged about every 250; the best of 3 initialisations."""
+    return Stage(
+        epochs=200,
+        updates=10_000,
+        batch=2,
+        optimizer="adam",
+        learning_rate=1e-4,
+        validate_every=5,
+        patience=10,
+        patience_after=1500,
+        initialisations=3,
+        checkpoint_every=5,
+    )
+
+
+def mesnet_training(epochs: int) -> Train:
+    """MESNet's main stage: 7:3 of the videos, batches of two clips, the last parameters."""
+    return Train(
+        epochs=epochs,
+        batch=2,
+        optimizer="adam",
+        learning_rate=1e-4,
+        validation=0.3,
+        validation_of="videos",
+    )
+
+
+def cnn3d_training() -> Train:
+    """The 3D-CNN's optimisation: a fifth of the subjects judge, three epochs of patience."""
+    return Train(
+        epochs=20,
+        batch=32,
+        optimizer="adam",
+        learning_rate=1e-3,
+        validation=0.2,
+        validate_every=1,
+        patience=3,
+    )
+
+
 class Ablation(NamedTuple):
     """A named change of a config: what it is, and the keys of its system and features."""
 
     text: str
     system: dict[str, Any] = {}
     features: dict[str, Any] = {}
+    pretrain: bool = True
+    """Whether there is a stage before, where the system has one."""
+    seed: int = 0
 
 
 SPOTFORMER_ABLATIONS = {
@@ -112,7 +156,31 @@ SFAMNET_ABLATIONS = {
     "first_half": Ablation("positive rows in the first half of the onset phase (paper's text)",
                            {"pseudo_label": "paper"}),
 }  # fmt: skip
+CNN3D_ABLATIONS = {
+    "no_lcn": Ablation("without local contrast normalisation", {"lcn": False}),
+    "near": Ablation("the near pair alone", {"streams": "micro"}),
+    "far": Ablation("the far pair alone", {"streams": "macro"}),
+    "backward": Ablation("the reference is an earlier frame", {"reference": "backward"}),
+    "centred": Ablation("the frame lies in the middle of its pair", {"reference": "centred"}),
+    "regular": Ablation("a usual first convolution", {"first_conv": "regular"}),
+    "no_augment": Ablation("without augmentation", {"augment": False}),
+    "corner": Ablation("threshold nearest to the corner of the ROC", {"threshold_rule": "corner"}),
+    "f1": Ablation("threshold of best F1 of intervals", {"threshold_rule": "f1"}),
+}
+MESNET_ABLATIONS = {
+    "scratch": Ablation("without pre-training (table V)", pretrain=False),
+    "share": Ablation("CPN and CRN share the temporal convolutions (table VI)", {"share": True}),
+    "proposal_length": Ablation("ends off by parts of the proposal's length, not the expression's",
+                                {"decode": "proposal_length"}),
+    "simultaneous": Ablation("what is itself suppressed suppresses others",
+                             {"nms": "simultaneous"}),
+}  # fmt: skip
 """Rows of the papers' tables."""
+MESNET_SPLITS = {
+    f"split{seed}": Ablation(f"another split and initialisation (seed {seed})", seed=seed)
+    for seed in (1, 2)
+}
+"""With the plain config the three of which MESNet's paper reports the median."""
 
 
 def texts(ablations: dict[str, Ablation]) -> dict[str, str]:

@@ -21,6 +21,7 @@ def describe(
     return {
         "name": config.name,
         "system": config.system.name,
+        "types": list(system.types),
         "data_set": dataset.name,
         "held_out": "one subject at a time; its labels are never seen by its fold",
         "subjects": len(subjects),
@@ -30,7 +31,8 @@ def describe(
             type: sum(i.type == type for v in videos for i in v.intervals)
             for type in EXPRESSION_TYPES
         },
-        "epoch_choice": config.evaluation.epoch_choice,
+        "epoch_choice": _epoch_choice(config),
+        "threshold_choice": config.evaluation.threshold_choice,
         "rule": config.evaluation.rule,
         "iou": config.evaluation.iou,
         **system.about,
@@ -42,6 +44,8 @@ def describe(
         "epochs": config.train.epochs,
         **({"updates": config.train.updates} if config.train.updates else {}),
         **({"start": config.train.start} if config.train.start else {}),
+        **({"pretraining": _pretraining(config)} if system.before is not None else {}),
+        **_kept_aside(config),
         "seed": config.train.seed,
         "skipped_videos": len(dataset.manifest["skipped"]),
         "data_hash": dataset.manifest["hash"],
@@ -49,6 +53,33 @@ def describe(
         "command": command_line,
         "config": to_dict(config),
     }
+
+
+def _epoch_choice(config: Config) -> str:
+    """Which epoch's parameters are scored; a fold that is judged in training keeps the best."""
+    choice = config.evaluation.epoch_choice
+    return "validation" if choice == "last" and config.train.validate_every else choice
+
+
+def _pretraining(config: Config) -> str:
+    """How the stage before was trained, in words."""
+    train = config.pretrain
+    if train is None:
+        return "none"
+    text = f"at most {train.epochs} epochs"
+    if not train.validate_every:
+        return text + ", the last parameters"
+    tried = f" and of {train.initialisations} initialisations" if train.initialisations > 1 else ""
+    return text + f", the best of validation{tried}"
+
+
+def _kept_aside(config: Config) -> dict[str, Any]:
+    """What each fold does not train on beside its subject."""
+    train = config.train
+    if not train.validation:
+        return {}
+    count = f"{train.validation:.0%}" if train.validation < 1 else f"{train.validation}"
+    return {"validation": f"{count} of the other {train.validation_of}, not trained on"}
 
 
 def _without_features(dataset: Dataset, system: System, videos: Sequence[Video]) -> Iterator[str]:
@@ -92,7 +123,7 @@ def warnings(
     ]
     if config.data.sample_every > 1:
         notes.append(
-            f"scored on the frames taken, every {config.data.sample_every}. one: spotjax.score "
+            f"scored on the frames taken, one in {config.data.sample_every:g}: spotjax.score "
             "counts all frames of the same intervals, so that its IoU may differ a little"
         )
     if config.train.folds:

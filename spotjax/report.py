@@ -1,7 +1,8 @@
 """The HTML report of an evaluation: one file that needs nothing else, not even a script.
 
 `render` turns metrics.json, the videos' curves and intervals and the training log into a page.
-Charts come from `spotjax.plots`; here are the tables, the words and the style of the page.
+Charts come from `spotjax.plots`, `plot_timeline` and `plot_matrix`; here are the tables, words and
+style of the page.
 """
 
 import json
@@ -13,11 +14,10 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from spotjax import plot_matrix, plots
+from spotjax import headline, plot_matrix, plot_timeline, plots
 from spotjax.report_page import MEANINGS, PAGE, STYLE
 from spotjax.tracks import VideoReport
 
-TYPES = ("macro", "micro", "overall")
 BASELINE_NAMES = {"strain_sum": "strain sum", "mdmd": "MDMD", "lbp_chi2": "LBP-χ²"}
 
 
@@ -32,7 +32,8 @@ def render(
     system = _SYSTEMS.get(protocol.get("system", ""), str(protocol.get("system", "network")))
     compared = _compared(metrics)
     methods = ({system: metrics["results"]} if metrics.get("results") else {}) | compared
-    types = [type for type in TYPES if any(type in rows for rows in methods.values())]
+    shown_types = headline.types_of(protocol)
+    types = [type for type in shown_types if any(type in rows for rows in methods.values())]
     bootstrap = {type: _interval(metrics, type) for type in types}
     bars = plots.bars_with_intervals(
         types,
@@ -51,21 +52,27 @@ def render(
         style=Markup(plots.CSS + STYLE),
         swatch=lambda kind: Markup(plots.swatch(kind)),
         lead=_lead(protocol, system, len(videos)),
+        oracles=headline.oracles(protocol),
+        oracle=headline.ORACLE,
         system=system,
         types=types,
         methods=methods,
         bootstrap=bootstrap,
         bars=Markup(bars),
         reading=_reading(metrics, types, system),
+        only=shown_types[0] if len(shown_types) == 1 else "",
         recognition=_recognition(metrics.get("recognition")),
         warnings=metrics.get("warnings", []),
         protocol=[_explain(key, value) for key, value in protocol.items() if not _deep(value)],
         configs={key: json.dumps(v, indent=2) for key, v in protocol.items() if _deep(v)},
         variants=metrics.get("variants", []),
+        paper_rule=protocol.get("paper_rule"),
+        decodings=headline.DECODINGS,
         beside=next(iter(metrics.get("baselines", {})), ""),
         baseline_names=BASELINE_NAMES,
         losses={name: Markup(chart) for name, chart in _losses(training).items()},
         subjects=shown,
+        proposals=any(len(track.proposals) for video in videos for track in video.tracks),
     )
 
 
@@ -115,7 +122,7 @@ class _Figure(NamedTuple):
             words.append(f"{track.type} {found} of {len(track.truths)} found, {wrong} false")
         if missing:
             words.append(f"no face in {missing} frames ({missing / frames:.1%})")
-        return cls(video.name, " · ".join(words), Markup(plots.timeline(video)))
+        return cls(video.name, " · ".join(words), Markup(plot_timeline.timeline(video)))
 
 
 def _lead(protocol: Mapping[str, Any], system: str, shown: int) -> str:
@@ -208,6 +215,12 @@ def _count(value: Any) -> str:
     return _ratio(value, 1 if isinstance(value, float) and not value.is_integer() else 0)
 
 
-_SYSTEMS = {"softnet": "SOFTNet", "sfamnet": "SFAMNet", "spotformer": "SpotFormer"}
+_SYSTEMS = {
+    "softnet": "SOFTNet",
+    "sfamnet": "SFAMNet",
+    "spotformer": "SpotFormer",
+    "mesnet": "MESNet",
+    "cnn3d": "3D-CNN",
+}
 _ENVIRONMENT = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
 _ENVIRONMENT.filters.update(ratio=_ratio, count=_count)

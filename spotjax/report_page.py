@@ -8,6 +8,8 @@ MEANINGS: dict[str, str | dict[str, str]] = {
         "annotated_only": "only videos that contain the type: easier than all videos",
     },
     "rule": {name: rule.text for name, rule in RULES.items()},
+    "paper_rule": {name: f"the paper's own rule: {rule.text}" for name, rule in RULES.items()},
+    "types": "expression types that it spots; only these are shown",
     "interval": {
         "published": "peak ± k on the first frames of the pairs",
         "centred": "peak ± k moved by k/2 to the centre of the pairs",
@@ -16,6 +18,12 @@ MEANINGS: dict[str, str | dict[str, str]] = {
         "last": "the last epoch, never the best one on the held-out subject",
         "validation": "per fold the best one on training subjects that it did not train on",
         "oracle": "per fold the best one on the HELD-OUT subject: no result, only for comparison "
+        "with papers that chose so",
+    },
+    "threshold_choice": {
+        "fixed": "thresholds as configured",
+        "validation": "per fold those with the best F1 on its own validation videos",
+        "oracle": "those with the best F1 on the HELD-OUT videos: no result, only for comparison "
         "with papers that chose so",
     },
     "iou": "least overlap of a true positive with its annotation",
@@ -32,6 +40,22 @@ MEANINGS: dict[str, str | dict[str, str]] = {
         "mae_difference": "a micro peak stays if it rises above the macro curve (paper)",
     },
     "video_gate": "nothing is spotted where the mean of the smoothed score reaches it; 0: off",
+    "t_cpn": "least probability of a window that the proposal network (CPN) passes on",
+    "t_crn": "least probability of an interval of the regression network (CRN)",
+    "t_nms": "IoU at which the less likely of two intervals of a video is dropped",
+    "nms": {
+        "greedy": "an interval that is dropped itself drops no other",
+        "simultaneous": "an interval that is dropped itself still drops others",
+    },
+    "module": {
+        "crn": "intervals of the regression network: proposals classified again, ends moved",
+        "cpn": "windows of the proposal network as they are",
+    },
+    "decode": {
+        "inverse": "ends moved by parts of the expression's length, the exact inverse of training",
+        "proposal_length": "ends moved by parts of the proposal's length, an approximation",
+    },
+    "pretraining": "of the backbone, before, on the same fold's training videos",
     "updates": "after so many a fold stops",
     "start": "each fold began with the fold of this run that held out the same subject",
     "seed": "initialisation, order and sampling",
@@ -105,6 +129,8 @@ PAGE = """<!DOCTYPE html>
 {% if subjects %}<a href="#subjects">Subjects</a>{% endif %}
 {% if losses %}<a href="#training">Training</a>{% endif %}
 <a href="#timelines">Timelines</a></nav>
+{% if oracles %}<p class="warn"><b>Oracle</b>: {{ oracles|join(" and ") }} {{ oracle }}.</p>
+{% endif %}
 </header>
 <main>
 <h2 id="result">Result</h2>
@@ -132,6 +158,9 @@ PAGE = """<!DOCTYPE html>
 <p><b>How to read it.</b> These F1 values rest on few events, so a handful of them, or one subject,
 moves the value a lot: read the interval, not the third digit. What is spotted is a suggestion of
 where a human coder should look; it is no diagnosis and says nothing about what a person feels.</p>
+{% if only %}<p class="small">{{ system }} spots {{ only }}-expressions only: where it spots an
+expression of another type, that is a false positive.</p>
+{% endif %}
 {% for sentence in reading %}<p class="small">{{ sentence }}</p>
 {% endfor %}
 <p class="small dim">strain sum: optical strain without any network, decoded the same way (SOFTNet's
@@ -166,7 +195,9 @@ sfamnet and megc2020 a count may be negative: an interval or an annotation may c
 <tbody>
 {% for row in variants %}
 <tr{% if row.headline %} class="mark main"{% endif %}>
-<td class="text">{{ row.rule }}</td><td class="text">{{ row.decoding }}</td>
+<td class="text">{{ row.rule }}{% if row.rule == paper_rule %} <span class="dim">(the
+paper's)</span>{% endif %}</td>
+<td class="text">{{ decodings.get(row.decoding, row.decoding) }}</td>
 {% for type in types %}
 {% set mine = row.results.get(type, {}) %}
 <td>{{ mine.f1|ratio }}</td>
@@ -240,13 +271,16 @@ nothing spotted.</p>
 {% endif %}
 <h2 id="timelines">Timelines</h2>
 <p>Annotated expressions above the score (and shaded behind it), spotted ones below. Point at a bar
-for its frames in the data set's own numbering, seconds and score.</p>
+for its frames in the data set's own numbering, seconds and score.{% if proposals %} Proposed ones
+were looked at closer before anything was spotted: the stronger, the likelier.{% endif %}</p>
 <div class="legend">
 <span>{{ swatch("found") }}annotated, found</span>
 <span>{{ swatch("missed") }}annotated, missed</span>
 <span>{{ swatch("hit") }}spotted, hit</span>
 <span>{{ swatch("false") }}spotted, false positive</span>
-<span>{{ swatch("curve") }}smoothed score</span>
+{% if proposals %}<span>{{ swatch("proposed") }}proposed</span>
+{% endif %}
+<span>{{ swatch("curve") }}{{ "" if proposals else "smoothed " }}score</span>
 <span>{{ swatch("level") }}threshold</span>
 <span>{{ swatch("peak") }}peak</span>
 <span>{{ swatch("gone") }}no face</span>
@@ -255,7 +289,7 @@ for its frames in the data set's own numbering, seconds and score.</p>
 <details{% if loop.first %} open{% endif %}>
 <summary><b>{{ subject.name }}</b><span class="dim">{{ subject.videos|length }}
 video{{ "s" if subject.videos|length > 1 }}
-{%- for type, row in subject.rows.items() if type != "overall" %}
+{%- for type, row in subject.rows.items() if type != "overall" and type in types %}
  · {{ type }}: {{ row.tp|count }} hits, {{ row.fp|count }} false, {{ row.fn|count }} missed
 {%- endfor %}</span></summary>
 <div id="{{ subject.anchor }}">

@@ -1,7 +1,7 @@
 """Scores of rows by a fold that never trained on their subject; nothing is printed here."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -9,47 +9,66 @@ import numpy as np
 
 from spotjax.data import plans
 from spotjax.data.rows import Rows, take
-from spotjax.types import Dataset, System, Video
+from spotjax.types import Dataset, Samples, System, Video
 
 CHUNK = 256
 NONE = np.zeros(0, np.int64)
 
-Score = Callable[[Any, Rows], np.ndarray]
-"""(variables of one fold, rows) -> f32[N] or f32[N, C] of all of them."""
+Score = Callable[[Any, Samples], np.ndarray]
+"""(variables of one fold, samples) -> f32[N] or f32[N, ...] of all of them."""
 
 
 def make_score(system: System, problem: str, streams: Mapping[str, np.ndarray]) -> Score:
-    """The function that scores any number of rows, of frames or of events.
+    """The function that scores any number of samples, of frames or of events.
 
-    256 at a time in one compiled program: no more than those are on the device.
+    So many at a time in one compiled program that about 256 rows lie on the device.
     """
+    look = system.look
 
-    @partial(jax.jit, static_argnames="events")
-    def scores(variables: Any, arrays: Any, events: bool) -> jax.Array:
+    @jax.jit
+    def scores(variables: Any, arrays: Any, samples: Any) -> jax.Array:
         key = jax.random.key(0)  # inputs draw nothing: samples carry no augmentation
-        samples = {"row": jax.numpy.arange(CHUNK)}
-        if events:
-            samples["event"] = jax.numpy.ones(CHUNK, np.uint8)
         inputs = system.inputs(arrays, samples, key, problem)
-        weight = jax.numpy.ones(CHUNK, jax.numpy.float32)
+        weight = jax.numpy.ones(len(samples["row"]), jax.numpy.float32)
         outputs, _ = system.apply(variables, inputs, weight, False, key)
         return system.scores(outputs)
 
-    def score(variables: Any, rows: Rows) -> np.ndarray:
-        events, count = len(rows.events) > 0, max(len(rows.frames), len(rows.events))
-        taken = take(streams, system.streams(problem), rows)
+    def score(variables: Any, samples: Samples) -> np.ndarray:
+        events, count = "event" in samples, len(samples["row"])
+        each = look * math.prod(samples["row"].shape[1:])  # rows that a sample reads
+        chunk = max(1, CHUNK // each)
+        seen = _looked_at(samples["row"], look, len(streams[system.valid(problem)]))
+        unique, places = np.unique(seen, return_inverse=True)
+        wanted = Rows(NONE, unique) if events else Rows(unique, NONE)
+        taken = take(streams, system.streams(problem), wanted)
         found = []
-        for start in range(0, max(count, 1), CHUNK):  # without a row one chunk tells the width
-            part = {name: array[start : start + CHUNK] for name, array in taken.items()}
-            filled = {
-                name: np.concatenate([a, np.zeros((CHUNK - len(a), *a.shape[1:]), a.dtype)])
-                for name, a in part.items()
+        for start in range(0, max(count, 1), chunk):  # without a row one chunk tells the width
+            mine = slice(start, start + chunk)
+            arrays = {
+                name: _filled(array[places.reshape(-1, each)[mine].reshape(-1)], chunk * each)
+                if name.startswith("event_") == events
+                else _filled(array, chunk * each)
+                for name, array in taken.items()
             }
-            left = min(count - start, CHUNK)
-            found.append(np.asarray(scores(variables, filled, events))[:left])
+            filled = {name: _filled(array[mine], chunk) for name, array in samples.items()}
+            first = np.arange(0, chunk * each, look, dtype=np.int32)
+            filled["row"] = first.reshape(chunk, *samples["row"].shape[1:])
+            found.append(np.asarray(scores(variables, arrays, filled))[: min(count - start, chunk)])
         return np.concatenate(found)
 
     return score
+
+
+def _looked_at(rows: np.ndarray, look: int, length: int) -> np.ndarray:
+    """i64[N * look]: each row and those after it, the last one of all repeated."""
+    seen = rows.astype(np.int64)[..., None] + np.arange(look)
+    return np.minimum(seen, length - 1).reshape(-1)
+
+
+def _filled(array: np.ndarray, size: int) -> np.ndarray:
+    """`array` with zeros after it, `size` rows in all."""
+    rest = np.zeros((size - len(array), *array.shape[1:]), array.dtype)
+    return np.concatenate([array, rest])
 
 
 def score_problem(
@@ -60,18 +79,23 @@ def score_problem(
     variables: Any,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> list[dict[str, np.ndarray]]:
-    """Per fold the score curves of its videos by video id: f32[T] or f32[T, C], as the system has.
+    """Per fold the scores of its videos by video id, f32[T] or f32[T, C], as the system has.
 
     `variables` has leaves `[F, ...]`; fold f scores the videos `videos_of[f]`.  A row that is not
-    valid is NaN.
+    valid is NaN.  A system that does not score rows gives what it has of `scored`, `[N, ...]`.
     """
     score = make_score(system, problem, dataset.streams)
     valid = dataset.streams[system.valid(problem)]
 
     def curve(fold: Any, video: Video) -> np.ndarray:
-        rows = np.flatnonzero(valid[video.rows])
+        there = valid[video.rows] > 0
+        if system.scored is not None:
+            scores = score(fold, system.scored(video, there, problem))
+            progress(video.num_frames)
+            return scores
+        rows = np.flatnonzero(there)
+        scores = score(fold, {"row": (video.first_row + rows).astype(np.int32)})
         progress(video.num_frames)
-        scores = score(fold, Rows(video.first_row + rows, NONE))
         return _placed(scores, rows, video.num_frames)
 
     return _by_fold(videos_of, variables, curve)
@@ -116,7 +140,9 @@ def score_events(
 
     def events(fold: Any, video: Video) -> np.ndarray:
         rows = np.flatnonzero(valid[video.events])
-        scores = score(fold, Rows(NONE, video.first_event + rows))
+        event = np.ones(len(rows), np.uint8)
+        samples: Samples = {"row": (video.first_event + rows).astype(np.int32), "event": event}
+        scores = score(fold, samples)
         return _placed(scores, rows, len(video.intervals))
 
     return _by_fold(videos_of, variables, events)

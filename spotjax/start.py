@@ -4,28 +4,36 @@ Each fold may start only from the fold that held out the same subject, so that n
 learnt from its subject (`train.start`).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from spotjax import checkpoints, folds, rundir
-from spotjax.config import Config
+from spotjax import checkpoints, folds, rundir, training
+from spotjax.config import Config, Train
 from spotjax.data import plans, schema
 from spotjax.errors import UserError
 from spotjax.files import flat
-from spotjax.types import System
+from spotjax.types import Dataset, System
 
 SAME_KEYS = ("flow", "streams", "joint", "cbam")
 """Keys of a system that decide what its inputs mean and which parameters it has."""
 
 
 def check(config: Config, system: System) -> None:
-    """Raise UserError, before any work, if `train.start` cannot be the start of this config.
+    """Raise UserError, before any work, if the training of this config cannot begin.
 
-    It must be a run of the same system on the same inputs: features, frames, flow and streams.
+    `train.start` must be a run of the same system on the same inputs: features, frames, flow and
+    streams.  Validation needs a system or stage that can judge, and something kept aside.
     """
+    _check_validation("train", config.train, system)
+    if config.pretrain is not None:
+        if system.before is None:
+            raise UserError(f"pretrain: {system.name} has no stage before; set it to none")
+        assert config.pretraining is not None
+        _check_validation("pretrain", config.pretraining, system.before)
     if not config.train.start:
         return
     start = Path(config.train.start)
@@ -46,6 +54,18 @@ def check(config: Config, system: System) -> None:
         checkpoints.read_finished(start, problem)
 
 
+def _check_validation(section: str, train: Train, system: System) -> None:
+    if train.validate_every and (system.judge is None or not train.validation):
+        what = "cannot be judged" if system.judge is None else "needs train.validation"
+        raise UserError(f"{section}.validate_every={train.validate_every}: {system.name} {what}")
+    for key in ("patience", "initialisations"):
+        if getattr(train, key) > (key == "initialisations") and not train.validate_every:
+            raise UserError(
+                f"{section}.{key}={getattr(train, key)} needs {section}.validate_every=N, which "
+                "says when folds are judged"
+            )
+
+
 def _inputs(config: Config) -> dict[str, Any]:
     """Everything that the values of a network's inputs depend on."""
     data = schema.read_settings(config)
@@ -57,30 +77,64 @@ def _inputs(config: Config) -> dict[str, Any]:
 
 def states(
     config: Config,
+    train: Train,
     system: System,
     problem: str,
-    members: list[plans.Fold],
+    dataset: Dataset,
+    members: Sequence[plans.Fold],
     store: checkpoints.Checkpoints,
-) -> folds.State:
-    """The newest checkpoint of `store`, else `train.start`, else one initialisation.
+    before: checkpoints.Finished | None = None,
+) -> tuple[folds.State, training.Best | None]:
+    """Where the training of `members` goes on, and what validation has chosen so far.
 
-    Raises UserError if the earlier run has no fold for one of the subjects.
+    The newest checkpoint of `store`, else what the stage `before` ended with, else `train.start`,
+    else fresh initialisations; with what the system measures on each fold's training rows.  Raises
+    UserError if the earlier run has no fold for one of the subjects.
     """
-    optimizer = folds.make_optimizer(config.train)
-    fresh = folds.init_state(system, optimizer, config.train.seed, len(members))
+    optimizer = folds.make_optimizer(train)
+    which = [fold.initialisation for fold in members]
+    fresh = folds.init_state(system, optimizer, train.seed, which)
+    fresh = fresh._replace(variables=_measured(system, problem, dataset, members, fresh.variables))
     if store.latest:
-        return store.restore(jax.tree.map(np.asarray, fresh))[0]
-    if not config.train.start or system.transfer is None:
-        return fresh
-    start = Path(config.train.start)
-    tree, meta = checkpoints.read_finished(start, problem)
-    lacking = [fold.subject for fold in members if fold.subject not in meta["subjects"]]
+        best = training.first_best(system, fresh, len(members))
+        found = store.restore(fresh, best)
+        return found.state, found.best
+    place = "the stage before"
+    if before is None and train.start:
+        place = f"--config.train.start={train.start}"
+        before = checkpoints.read_finished(Path(train.start), problem)
+    if before is None or system.transfer is None:
+        return fresh, None
+    lacking = [fold.subject for fold in members if fold.subject not in before.subjects]
     if lacking:
         raise UserError(
-            f"--config.train.start={start}: has no fold that held out {lacking[0]}; it has "
-            f"{', '.join(meta['subjects'])}: a fold may start only from one that never saw its "
+            f"{place}: has no fold that held out {lacking[0]}; it has "
+            f"{', '.join(before.subjects)}: a fold may start only from one that never saw its "
             "subject"
         )
-    order = [meta["subjects"].index(fold.subject) for fold in members]
-    earlier = jax.tree.map(lambda leaf: np.asarray(leaf)[order], tree["variables"])
-    return fresh._replace(variables=system.transfer(fresh.variables, earlier))
+    order = [before.subjects.index(fold.subject) for fold in members]
+    earlier = jax.tree.map(lambda leaf: np.asarray(leaf)[order], before.variables)
+    return fresh._replace(variables=system.transfer(fresh.variables, earlier)), None
+
+
+def _measured(
+    system: System,
+    problem: str,
+    dataset: Dataset,
+    members: Sequence[plans.Fold],
+    variables: Any,
+) -> Any:
+    """`variables` with the constants that the system measures on each fold's training rows."""
+    if system.constants is None:
+        return variables
+    valid = dataset.streams[system.valid(problem)] > 0
+    found: dict[str, Any] = {}
+    for fold in members:
+        if fold.subject not in found:
+            rows = valid.copy()
+            for video in dataset.videos:
+                if video.subject == fold.subject or video.id in fold.validation:
+                    rows[video.rows] = False
+            found[fold.subject] = system.constants(dataset.streams, rows)
+    each = [found[fold.subject] for fold in members]
+    return variables | {"constants": jax.tree.map(lambda *leaves: np.stack(leaves), *each)}

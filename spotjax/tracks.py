@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spotjax.decode import NO_PROPOSALS
+
 
 class Truth(NamedTuple):
     """An annotated expression; frames 0-based inclusive, apex -1 where unknown."""
@@ -39,6 +41,9 @@ class Track(NamedTuple):
     """i64[P]: frames of the peaks."""
     truths: tuple[Truth, ...]
     spotted: tuple[Spotted, ...]
+    proposals: np.ndarray = NO_PROPOSALS
+    """f64[P, 3] onset, offset (frames, 0-based inclusive) and score of the intervals that were
+    looked at closer; none for most systems."""
 
 
 class VideoReport(NamedTuple):

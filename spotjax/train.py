@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -29,7 +30,7 @@ from spotjax import (
     training,
 )
 from spotjax.cli import load_config, parse, parser
-from spotjax.config import EXPRESSION_TYPES, Config, cores
+from spotjax.config import EXPRESSION_TYPES, Config, Train, cores
 from spotjax.data import plans, schema, shards
 from spotjax.errors import UserError, command
 from spotjax.systems import build
@@ -62,8 +63,7 @@ def main(argv: list[str]) -> int:
             return status  # data_prep has said why
         dataset = shards.load(schema.shards_folder(config), config)
         system = build(config.system, dict(dataset.k))
-        members = {problem: folds_of(config, dataset, system, problem) for problem in
-                   system.problems}  # fmt: skip
+        members = folds_of(config, dataset, system)
         rundir.open_run(workdir, config, dataset.manifest["hash"], schema.shards_folder(config))
         train_run(workdir, config, dataset, system, members)
         if config.evaluate:
@@ -75,10 +75,16 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def folds_of(config: Config, dataset: Dataset, system: System, problem: str) -> list[plans.Fold]:
-    """The LOSO folds of a problem."""
-    chosen = config.train
-    return plans.loso(system, dataset, problem, chosen.seed, chosen.folds, chosen.validation)
+def folds_of(config: Config, dataset: Dataset, system: System) -> dict[str, list[plans.Fold]]:
+    """The LOSO folds of every problem, those of the stage before first."""
+    stages = [(system, config.train)]
+    if system.before is not None and config.pretraining is not None:
+        stages.insert(0, (system.before, config.pretraining))
+    return {
+        problem: plans.loso(stage, dataset, problem, train)
+        for stage, train in stages
+        for problem in stage.problems
+    }
 
 
 def set_up_jax(devices: int) -> None:
@@ -121,60 +127,81 @@ def train_run(
     system: System,
     folds_by_problem: dict[str, list[plans.Fold]],
 ) -> None:
-    """Train every problem's folds that are not finished yet; checkpoints and log go to disk."""
-    mesh = folds.make_mesh(config.train.devices)
-    log = rundir.Log(workdir)
+    """Train what is not finished yet: the stage before, then every problem's folds."""
+    before = None
+    if system.before is not None and config.pretraining is not None:
+        stage = system.before
+        (problem,) = stage.problems
+        train_folds(workdir, config, config.pretraining, dataset, stage, problem,
+                    folds_by_problem[problem])  # fmt: skip
+        before = checkpoints.read_finished(workdir, problem)
     for problem in system.problems:
-        with checkpoints.Checkpoints(workdir, problem) as store:
-            done = store.latest
-            log.restart(problem, done)
-            members = folds_by_problem[problem]
-            chosen = config.train
-            total = plans.num_epochs(members, chosen.batch, chosen.epochs, chosen.updates)
-            if done >= total:
-                continue
-            states = start.states(config, system, problem, members, store)
-            placed, arrays = training.place(system, problem, dataset.streams, members, mesh)
+        train_folds(workdir, config, config.train, dataset, system, problem,
+                    folds_by_problem[problem], before)  # fmt: skip
 
-            def planned(
-                memory: training.Memory,
-                problem: str = problem,
-                members: list[plans.Fold] = members,
-            ) -> None:
-                print(memory_plan(problem, members, memory, mesh.size), file=sys.stderr)
 
-            epochs = training.train_folds(
-                system, problem, placed, arrays, chosen, mesh, states, done, planned
-            )
-            with tqdm(total=total, initial=done, desc=f"train {problem}", unit="epoch") as bar:
+def train_folds(
+    workdir: Path,
+    config: Config,
+    chosen: Train,
+    dataset: Dataset,
+    system: System,
+    problem: str,
+    members: list[plans.Fold],
+    before: checkpoints.Finished | None = None,
+) -> None:
+    """Train a problem's folds, or go on with it; checkpoints and log go to disk."""
+    mesh, log = folds.make_mesh(chosen.devices), rundir.Log(workdir)
+    members = plans.initialised(members, chosen.initialisations)
+    subjects = [fold.subject for fold in members]
+    total = plans.num_epochs(members, chosen.batch, chosen.epochs, chosen.updates)
+    with checkpoints.Checkpoints(workdir, problem) as store:
+        done = store.latest
+        log.restart(problem, done)
+        if store.finished:
+            return
+        states, best = start.states(
+            config, chosen, system, problem, dataset, members, store, before
+        )
+        placed, arrays = training.place(system, problem, dataset.streams, members, mesh)
+
+        def planned(memory: training.Memory) -> None:
+            print(memory_plan(problem, members, memory, mesh.size), file=sys.stderr)
+
+        epochs = training.train_folds(
+            system, problem, placed, arrays, chosen, mesh, states, done, planned, best
+        )
+        with tqdm(total=total, initial=done, desc=f"train {problem}", unit="epoch") as bar:
+            begin = time.perf_counter()
+            for epoch in epochs:
+                record = epoch_record(problem, members, epoch)
+                record["seconds"] = round(time.perf_counter() - begin, 3)
+                log.append(record)  # first: a line without a checkpoint is dropped on resuming
+                number = epoch.number + 1
+                if chosen.score_every and number % chosen.score_every == 0:
+                    # before the checkpoint: an epoch that is kept has its curves
+                    keep_scores(workdir, system, problem, dataset, members, epoch)
+                if epoch.last or number % chosen.checkpoint_every == 0:
+                    of = number if epoch.last else total
+                    meta = {"epochs": number, "of": of, "subjects": subjects}
+                    store.save(number, epoch.states, meta, epoch.best)
+                known = [loss for loss in record["loss"].values() if loss is not None]
+                bar.set_postfix(loss=f"{np.mean(known):.4f}", folds=len(known))
+                bar.update()
                 begin = time.perf_counter()
-                for epoch in epochs:
-                    losses = [
-                        float(loss.mean(dtype=np.float64)) if loss.size else None
-                        for loss in epoch.losses
-                    ]  # None: the fold has made all its updates
-                    record = {
-                        "problem": problem,
-                        "epoch": epoch.number + 1,
-                        "seconds": round(time.perf_counter() - begin, 3),
-                        "loss": {f.subject: x for f, x in zip(members, losses, strict=True)},
-                    }
-                    log.append(record)  # first: a line without a checkpoint is dropped on resuming
-                    meta = {
-                        "epochs": epoch.number + 1,
-                        "of": total,
-                        "subjects": [f.subject for f in members],
-                    }
-                    if config.train.score_every and (
-                        (epoch.number + 1) % config.train.score_every == 0
-                    ):  # before the checkpoint: an epoch that is kept has its curves
-                        keep_scores(workdir, system, problem, dataset, members, epoch)
-                    store.save(epoch.number + 1, epoch.states, meta)
-                    mean = np.mean([loss for loss in losses if loss is not None])
-                    bar.set_postfix(loss=f"{mean:.4f}", folds=len(members))
-                    bar.update()
-                    begin = time.perf_counter()
-            store.wait()
+        store.wait()
+
+
+def epoch_record(problem: str, members: list[plans.Fold], epoch: training.Epoch) -> dict[str, Any]:
+    """The line of an epoch in log.jsonl; a loss is None for a fold that has stopped."""
+    names = [fold.name for fold in members]
+    losses = [float(loss.mean(dtype=np.float64)) if loss.size else None for loss in epoch.losses]
+    record: dict[str, Any] = {"problem": problem, "epoch": epoch.number + 1}
+    record["loss"] = dict(zip(names, losses, strict=True))
+    if epoch.merits is not None:
+        merits = [[round(float(x), 6) for x in row] for row in epoch.merits]
+        record["validation"] = dict(zip(names, merits, strict=True))
+    return record
 
 
 def keep_scores(
@@ -185,15 +212,21 @@ def keep_scores(
     members: list[plans.Fold],
     epoch: training.Epoch,
 ) -> None:
-    """Score the held-out and the validation subjects of every fold and keep the curves."""
-    videos_of = [
-        [v for v in dataset.videos if v.subject in (fold.subject, *fold.validation)]
-        for fold in members
-    ]
-    found = scoring.score_all(system, problem, dataset, videos_of, epoch.states.variables)
+    """Score the held-out and the validation videos of every fold and keep the curves.
+
+    Of several initialisations of a fold the one that validation likes best at the moment is taken.
+    """
     subjects = [fold.subject for fold in members]
+    merits = np.zeros((len(members), 0)) if epoch.best is None else epoch.best.merits
+    rows = checkpoints.best_rows(subjects, merits)
+    videos_of = [
+        [v for v in dataset.videos if v.subject == fold.subject or v.id in fold.validation]
+        for fold in (members[row] for row in rows.values())
+    ]
+    variables = jax.tree.map(lambda leaf: leaf[list(rows.values())], epoch.states.variables)
+    found = scoring.score_all(system, problem, dataset, videos_of, variables)
     for name, curves in found.items():
-        epoch_scores.save(workdir, name, epoch.number + 1, subjects, curves)
+        epoch_scores.save(workdir, name, epoch.number + 1, list(rows), curves)
 
 
 def memory_plan(

@@ -14,14 +14,38 @@ from spotjax.errors import UserError
 from spotjax.types import System
 
 
+class Best(NamedTuple):
+    """What validation likes best so far; host arrays `[F, ...]`."""
+
+    variables: Any
+    merits: np.ndarray
+    """f32[F, K], -inf before the first validation."""
+    epoch: np.ndarray
+    """i32[F]: epochs done when they were reached."""
+    waited: np.ndarray
+    """i32[F]: validations since then that tried the patience."""
+
+
 class Epoch(NamedTuple):
     """What one epoch of all folds gave."""
 
     number: int
     states: folds_lib.State
-    """Host arrays `[F, ...]` after the epoch, in the order of the folds."""
+    """Host arrays `[F, ...]` in the order of the folds, as they were at the last checkpoint,
+    validation or scoring that was due."""
     losses: list[np.ndarray]
     """Per fold f32[steps of this fold]."""
+    best: Best | None = None
+    """Where folds are judged by validation."""
+    merits: np.ndarray | None = None
+    """f32[F, K] of this epoch, if it was judged."""
+    last: bool = False
+    """Whether every fold has stopped, or made all its epochs."""
+
+    @property
+    def variables(self) -> Any:
+        """The parameters that the training would end with now."""
+        return self.states.variables if self.best is None else self.best.variables
 
 
 class Memory(NamedTuple):
@@ -44,6 +68,8 @@ class _Group(NamedTuple):
     members: slice
     keys: jax.Array
     samples: Any
+    judged: Any
+    """Validation samples and their order, None where there are none."""
 
 
 def place(
@@ -73,40 +99,45 @@ def train_folds(
     states: folds_lib.State | None = None,
     first_epoch: int = 0,
     planned: Callable[[Memory], object] = lambda memory: None,
+    best: Best | None = None,
 ) -> Iterator[Epoch]:
     """Train all folds of a problem together and yield after every epoch.
 
-    `states` and `first_epoch` continue an earlier run: the result is bit-identical to one that
-    was never interrupted, because everything random is drawn from (seed, fold, step or epoch).
-    `planned` is told the need of memory once the program is compiled, before it runs.
+    `states`, `best` and `first_epoch` continue an earlier run: the result is bit-identical to one
+    that was never interrupted, because everything random is drawn from (seed, fold, step or
+    epoch).  `planned` is told the need of memory once the program is compiled, before it runs.
     Raises UserError naming the fold if a loss is not finite.
     """
     number = system.problems.index(problem)
     optimizer = folds_lib.make_optimizer(train)
     epoch_of = folds_lib.make_epoch(system, problem, optimizer, mesh, train.fold_exec)
     if states is None:
-        states = folds_lib.init_state(system, optimizer, train.seed, len(folds))
+        which = [fold.initialisation for fold in folds]
+        states = folds_lib.init_state(system, optimizer, train.seed, which)
     states = jax.tree.map(np.asarray, states)
-    keys = folds_lib.fold_keys(train.seed, number, [fold.number for fold in folds])
-    samples = plans.stack(folds)
+    judging = bool(train.validate_every and folds[0].judged is not None)
+    if judging:
+        validate = folds_lib.make_validate(system, problem, mesh, train.fold_exec)
+        best = best or first_best(system, states, len(folds))
     count = folds_lib.padded_count(len(folds), mesh, train.fold_chunk)
-    groups, on_device = [], []
-    for start in range(0, len(folds), count):
-        members = slice(start, min(start + count, len(folds)))
-        cut = jax.tree.map(lambda leaf, m=members: leaf[m], (states, keys, samples))
-        placed = folds_lib.put(folds_lib.pad_folds(cut, count), mesh, folds_lib.FOLD)
-        groups.append(_Group(members, placed[1], placed[2]))
-        on_device.append(placed[0])
+    groups, on_device = _groups(folds, states, train, number, mesh, count)
 
+    total = plans.num_epochs(folds, train.batch, train.epochs, train.updates)
     program = None
-    for epoch in range(
-        first_epoch, plans.num_epochs(folds, train.batch, train.epochs, train.updates)
-    ):
+    for epoch in range(first_epoch, total):
+        stopped = np.zeros(len(folds), bool)
+        if best is not None and train.patience:
+            stopped = best.waited >= train.patience
+            if stopped.all():
+                return
         rate = np.float32(train.decay**epoch)
         order = plans.epoch_order(
             folds, number, train.seed, epoch, train.batch, train.reshuffle, train.updates
         )
+        order[stopped] = -1
         losses: list[np.ndarray] = []
+        found = []
+        judge = judging and (epoch + 1 == total or (epoch + 1) % train.validate_every == 0)
         for position, group in enumerate(groups):
             mine = order[group.members]
             padding = np.full((count - len(mine), *order.shape[1:]), -1, np.int32)
@@ -119,6 +150,9 @@ def train_folds(
                     planned(_memory(program, _nbytes(arrays), fold_bytes, mesh, count))
                 on_device[position], loss = program(on_device[position], *given)
                 of_folds = np.asarray(loss)
+                if judge:
+                    variables = on_device[position].variables
+                    found.append(np.asarray(validate(variables, group.keys, *group.judged, arrays)))
             except jax.errors.JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error):
                     raise
@@ -129,7 +163,73 @@ def train_folds(
             steps = (mine >= 0).any(axis=2).sum(axis=1)
             losses += [row[:n] for row, n in zip(of_folds, steps, strict=False)]
         _refuse_non_finite(problem, folds, epoch, losses)
-        yield Epoch(epoch, _gather(on_device, groups), losses)
+        merits, done = None, epoch + 1
+        last = done == total
+        kept = last or done % train.checkpoint_every == 0
+        if judge or kept or (train.score_every and done % train.score_every == 0):
+            states = _gather(on_device, groups)
+        if judge and best is not None:
+            sizes = [group.members.stop - group.members.start for group in groups]
+            merits = np.concatenate([rows[:n] for rows, n in zip(found, sizes, strict=True)])
+            best = _better(best, states, merits, done, stopped, train.patience_after)
+            last = last or bool(train.patience and (best.waited >= train.patience).all())
+        yield Epoch(epoch, states, losses, best, merits, last)
+
+
+def first_best(system: System, states: folds_lib.State, folds: int) -> Best:
+    """Before any validation: the parameters that training begins with."""
+    none = np.zeros(folds, np.int32)
+    merits = np.full((folds, system.merits), -np.inf, np.float32)
+    return Best(states.variables, merits, none, none)
+
+
+def _better(
+    best: Best,
+    states: folds_lib.State,
+    merits: np.ndarray,
+    epochs: int,
+    stopped: np.ndarray,
+    patience_after: int,
+) -> Best:
+    """`best` after a validation: merits are compared in their order, of equals the earlier stay."""
+    better = np.array([tuple(a) > tuple(b) for a, b in zip(merits, best.merits, strict=True)])
+    better &= ~stopped
+    tried = ~better & ~stopped & (np.asarray(states.step) > patience_after)
+
+    def chosen(new: np.ndarray, old: np.ndarray) -> np.ndarray:
+        return np.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+    return Best(
+        jax.tree.map(chosen, states.variables, best.variables),
+        chosen(merits, best.merits),
+        np.where(better, epochs, best.epoch).astype(np.int32),
+        np.where(better, 0, best.waited + tried).astype(np.int32),
+    )
+
+
+def _groups(
+    folds: Sequence[plans.Fold],
+    states: folds_lib.State,
+    train: Train,
+    number: int,
+    mesh: Mesh,
+    count: int,
+) -> tuple[list[_Group], list[folds_lib.State]]:
+    """Groups of `count` folds, the last one padded, and their states, on the devices."""
+    keys = folds_lib.fold_keys(train.seed, number, [(f.number, f.initialisation) for f in folds])
+    samples = plans.stack([fold.samples for fold in folds])
+    judged = None
+    if folds[0].judged is not None:
+        tables = [fold.judged for fold in folds if fold.judged is not None]
+        judged = (plans.stack(tables), plans.batches(tables, train.batch))
+    groups, on_device = [], []
+    for start in range(0, len(folds), count):
+        members = slice(start, min(start + count, len(folds)))
+        cut = jax.tree.map(lambda leaf, m=members: leaf[m], (states, keys, samples, judged))
+        state, *rest = folds_lib.put(folds_lib.pad_folds(cut, count), mesh, folds_lib.FOLD)
+        groups.append(_Group(members, *rest))
+        on_device.append(state)
+    return groups, on_device
 
 
 def _nbytes(tree: Any) -> int:
@@ -159,7 +259,7 @@ def _refuse_non_finite(
         bad = np.flatnonzero(~np.isfinite(loss))
         if bad.size:
             raise UserError(
-                f"{problem}, fold {fold.subject}: the loss is {loss[bad[0]]} at step {bad[0]} of "
+                f"{problem}, fold {fold.name}: the loss is {loss[bad[0]]} at step {bad[0]} of "
                 f"epoch {epoch + 1}; the epochs before are kept. Check the shards' values or "
                 "lower train.learning_rate (in another --workdir)"
             )

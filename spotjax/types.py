@@ -31,12 +31,24 @@ own parameters); SFAMNet, SpotFormer, MESNet and cnn3d have one whose outputs se
     decode(curves, valid, **overrides) -> ([Detection], {type: Curve})   NumPy: one video
     streams(problem) -> names                     what must lie on the device
     valid(problem) -> name                        the stream that says which rows there are
-    transfer(variables, earlier) -> variables     start from what another run has learnt
+    transfer(variables, earlier) -> variables     start from what was learnt before
     frozen(params) -> tree of bool                what training leaves as it is
 
+and, where a system needs them,
+
+    scored(video, valid, problem) -> Samples      NumPy: what is scored of a video, if not its rows
+    constants(streams, rows) -> variables         NumPy: measured on the rows a fold trains on
+    accepts(training, validation) -> str          why such a split of videos is no good
+    judge(outputs, samples) -> f32[B, K]          merits of a validation sample, compared in order
+                                                  (its inputs see a field `judged`: no augmentation)
+    tune(curves, valid, videos) -> overrides      NumPy: decoding options chosen on these videos
+    before: System                                the stage that is trained first
+
 A *sample* is one line of a table (`Samples`: arrays with a common first axis): SOFTNet's is
-(row, label, augmentation); SpotFormer's is a block of 16 rows with 8 label tracks; MESNet's is a
-clip start with its window labels; cnn3d's is a row whose skips are drawn in `inputs` from the key.
+(row, label, augmentation); SpotFormer's is a block of 16 rows with 8 label tracks; MESNet's is the
+start of a clip with its expressions; cnn3d's is a row whose skips are drawn in `inputs` from the
+key.  Its field `row` i32[N] or i32[N, n] names the rows that it reads, each with the `reach - 1`
+rows after it.
 A system with emotion `classes` gives them as the last columns of its scores, neutral last of all;
 it is also asked for its scores of the events, which recognition is judged by.
 Losses of any number of terms (SpotFormer's contrastive one included) live in `loss`; batch norm
@@ -46,13 +58,21 @@ keeps its statistics in `variables` and masks padding with `weight`.
 subjects' videos alone, so a label of the held-out subject cannot reach training.  An epoch is
 `i32[F, S, B]` into those tables, -1 for padding; a step of padding only is an exact no-op, so
 ragged folds share one program.  Randomness is drawn from (seed, fold, step); a
-fold's result does not depend on which folds ran beside it.  A second *stage* (SFAMNet's 7-class
-fine-tuning) is a run of its own that starts from an earlier one (`train.start`): each fold from the
-fold that held out the same subject.  Validation-based stopping (cnn3d) is a second plan over
-held-out *training* subjects and turns finished folds into no-ops.
+fold's result does not depend on which folds ran beside it.
+
+**Stages.**  A system may have a stage `before` it (MESNet's pre-training): a `System` of its own,
+trained on the same folds, whose result each fold starts from.  SFAMNet's 7-class fine-tuning is a
+run of its own that starts from an earlier one (`train.start`): each fold from the fold that held
+out the same subject.
+
+**Validation.**  Some of the other subjects' videos may be kept out of a fold's training
+(`train.validation`).  A fold then remembers the parameters that they like best and may stop when
+they like nothing new (`train.validate_every`, `train.patience`); a stopped fold is a no-op of the
+common program.  Several initialisations of a fold (`train.initialisations`) are further folds of
+that program, and the one that its validation likes best stays.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -158,3 +178,15 @@ class System(NamedTuple):
     """Emotions that it recognises, `neutral` last; empty if it only spots."""
     transfer: Callable[[Any, Any], Any] | None = None
     frozen: Callable[[Any], Any] | None = None
+    scored: Callable[..., Samples] | None = None
+    look: int = 1
+    """Rows that scoring a sample reads, from its own on."""
+    constants: Callable[[Mapping[str, np.ndarray], np.ndarray], Any] | None = None
+    accepts: Callable[[Sequence[Video], Sequence[Video]], str] | None = None
+    judge: Callable[[Any, Any], Any] | None = None
+    merits: int = 0
+    """K, the number of merits that `judge` gives."""
+    tune: Callable[..., Mapping[str, Any]] | None = None
+    before: Any = None
+    sweeps: Mapping[str, tuple[Any, ...]] = {}
+    """Values of decoding options that `spotjax.vary` shows, as in the paper's tables."""

@@ -12,6 +12,7 @@ from spotjax.systems import build
 
 FILES = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 DEMO = "configs/demo.py"
+SAMM_LV = "configs/spotformer_samm_lv.py"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda p: p.stem)
@@ -23,12 +24,15 @@ def test_every_config_loads_documents_itself_and_builds(file):
     assert loaded.name in (file.stem, "demo")
     system = build(loaded.system, {"macro": 18, "micro": 6})
     shapes = jax.eval_shape(system.init, jax.random.key(0))["params"]
-    demo = file.stem == "spotformer_demo"
+    demo = file.stem.endswith("_demo")
     seven = file.stem.endswith("7class")
     expected = {
         "softnet": 314_817,
         "spotformer": 52_042 if demo else 3_168_778,
         "sfamnet": 8_386 if seven else 7_207,
+        "mesnet": {64: 1_218_606, 112: 2_840_622, 227: 10_065_966}[
+            getattr(loaded.system, "size", 64)
+        ],
     }
     assert sum(x.size for x in jax.tree.leaves(shapes)) == expected[loaded.system.name]
     assert config.from_dict(config.to_dict(loaded)) == loaded
@@ -78,6 +82,25 @@ def test_overrides_are_literals():
     assert cli.load_config(DEMO, ["data.synthetic=none"]).data.synthetic is None
 
 
+@pytest.mark.parametrize(("text", "step"), [("7", 7), ("6.7", 6.7), ("7.0", 7), ("1", 1)])
+def test_a_step_is_whole_where_it_can_be(text, step):
+    """7 and 7.0 are one run: the same JSON, folder of shards and hash."""
+    loaded = cli.load_config(DEMO, [f"data.sample_every={text}"])
+    assert loaded.data.sample_every == step
+    assert type(loaded.data.sample_every) is type(step)
+    assert config.from_dict(config.to_dict(loaded)) == loaded
+    values = json.dumps(config.to_dict(loaded))
+    assert f'"sample_every": {step},' in values
+    assert config.from_dict(json.loads(values)) == loaded
+
+
+def test_the_hash_of_data_settings_has_not_changed():
+    """Shards and runs that users have are found again under the names that they were made with."""
+    for file, known in ((DEMO, "25740a5dc0646dc9"), (SAMM_LV, "180e4eb1d06ec089")):
+        loaded = cli.load_config(file, ["data.root=/x/y"])
+        assert config.digest(config.to_dict(loaded)["data"]) == known
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -87,6 +110,9 @@ def test_overrides_are_literals():
         ("train.epochs=ten", 'train.epochs: .*got "ten"'),
         ("features.k_micro=0", "features.k_micro: input should be greater than or equal to 1"),
         ("features.k_macro=-3", "features.k_macro: input should be greater than or equal to 1"),
+        ("data.sample_every=0.5", "data.sample_every: input should be greater than or equal to 1"),
+        ("data.sample_every=often", "sample_every: input should be a number such as 7 or 6.7, got"),
+        ("data.sample_every=1e999", "sample_every: input should be a number such as 7 or 6.7, got"),
         ("train=3", "train: is a section"),
         ("system.interval=left", "system.interval: input should be 'published' or 'centred'"),
         ("name.x=3", "name.x: unknown key"),

@@ -111,3 +111,10 @@ def test_release_spotting_reproduces_the_reference_counts():
             results.append(VideoResult(as_array(found), np.zeros(len(found)), truths))
         counts = metrics.count(results, "softnet")
         assert counts == metrics.Counts(case["TP"], case["FP"], case["FN"]), name
+
+
+def test_a_curve_has_no_proposals_unless_told():
+    _, curve = decode.spot(bump(), all_valid(bump()), 6, "micro", p=0.5)
+    assert curve.proposals.shape == (0, 3) and curve.proposals.dtype == np.float64
+    given = np.array([[3, 9, 0.5]])
+    assert decode.Curve(bump(), 0.5, np.zeros(0, int), given).proposals is given

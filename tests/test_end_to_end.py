@@ -17,7 +17,7 @@ import pytest
 from spotjax import checkpoints, evaluation, training
 from spotjax import folds as folds_lib
 from spotjax.cli import load_config
-from spotjax.config import Evaluate
+from spotjax.config import Evaluate, Train
 from spotjax.curves import decode_video
 from spotjax.data import plans, schema, shards
 from spotjax.evaluate import spot_baseline
@@ -300,7 +300,7 @@ def test_baselines_are_extracted_once_and_printed_beside_the_system(finished, re
 
 def trained_on(config, dataset, system):
     mesh = folds_lib.make_mesh()
-    members = plans.loso(system, dataset, "macro", 0)
+    members = plans.loso(system, dataset, "macro", Train())
     members, arrays = training.place(system, "macro", dataset.streams, members, mesh)
     epochs = training.train_folds(system, "macro", members, arrays, config.train, mesh)
     return list(epochs)[-1].states
@@ -333,7 +333,7 @@ def test_trained_beats_the_control_and_broken_training_does_not(rendered):
         for name, learnt in labels.items()
     }
     untrained = folds_lib.init_state(
-        system, folds_lib.make_optimizer(config.train), 0, len(dataset.subjects)
+        system, folds_lib.make_optimizer(config.train), 0, [0] * len(dataset.subjects)
     )
     results["untrained"] = spotting(config, dataset, untrained, system)
     strain = spot_baseline("strain_sum", dataset, config, dataset.videos, system.types)

@@ -1,3 +1,4 @@
+import json
 from functools import partial
 
 import jax
@@ -120,6 +121,9 @@ LOSSES = {
     "focal": (lambda x, y, w: losses.sigmoid_focal(x[:, 0], y / 2, w, 0.9, 1.0, 0.16)),
     "ce": losses.three_class,
     "three_focal": partial(losses.three_class, kind="focal", smoothing=0.06),
+    "binary": lambda x, y, w: losses.weighted_binary(
+        x, jax.nn.one_hot(y, 3), w, (0.9, 0.1, 0.0), 3.0
+    ),
     "contrastive": losses.supervised_contrastive,
     "normalised": partial(losses.supervised_contrastive, normalise=True),
 }
@@ -195,3 +199,51 @@ def test_class_weighted_by_hand_and_padding():
     assert value == 0 and not np.any(gradient)
     with pytest.raises(AssertionError):
         losses.class_weighted(logits, targets[:2], share, weight)
+
+
+@pytest.mark.parametrize(
+    ("target", "logit", "expected"),
+    [(1.0, 0.0, 3 * np.log(2)), (0.0, 0.0, np.log(2)), (0.0, 4.0, 4 + np.log1p(np.exp(-4)))],
+)
+def test_weighted_binary_by_hand(target, logit, expected):
+    def loss(x):
+        return losses.weighted_binary(
+            x.reshape(1, 1), jnp.full((1, 1), target), jnp.ones(1), (1.0,), 3.0
+        )
+
+    value, slope = jax.value_and_grad(loss)(jnp.float32(logit))
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    assert (slope > 0) == (target == 0)  # a confident false positive must come down
+
+
+def test_weighted_binary_of_the_reference():
+    cases = json.loads(shared_file("goldens/mesnet_cnn3d.json").read_text())["wbce"]
+    assert len(cases) == 2
+    for case in cases:
+        logit = np.log(case["s"] / (1 - case["s"]))
+        found = losses.weighted_binary(
+            jnp.full((1, 1), logit), jnp.full((1, 1), case["t"], jnp.float32), jnp.ones(1),
+            (case["M"],), case["W"],
+        )  # fmt: skip
+        np.testing.assert_allclose(found, case["loss"], rtol=1e-6)
+
+
+def test_weighted_binary_sums_over_targets_and_takes_the_mean_of_samples():
+    logits = jnp.asarray([[0.0, 2.0], [-1.0, 0.5], [9.0, 9.0]])
+    targets = jnp.asarray([[1.0, 0], [0, 1], [0, 0]])
+    p = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+    first = -0.9 * 3 * np.log(p[0, 0]) - 0.1 * np.log(1 - p[0, 1])
+    second = -0.9 * np.log(1 - p[1, 0]) - 0.1 * 3 * np.log(p[1, 1])
+    found = losses.weighted_binary(logits, targets, jnp.asarray([1.0, 1, 0]), (0.9, 0.1), 3.0)
+    np.testing.assert_allclose(found, (first + second) / 2, rtol=1e-6)
+
+
+def test_weighted_binary_refuses_what_does_not_fit():
+    two = jnp.zeros((4, 2))
+    with pytest.raises(ValueError, match="3 importances for 2 targets"):
+        losses.weighted_binary(two, two, jnp.ones(4), (1, 1, 1))
+    for logits, targets, weight in (
+        (two, jnp.zeros((4, 1)), jnp.ones(4)), (two, two, jnp.ones(3)), (two[:, 0], two[:, 0], jnp.ones(4)),
+    ):  # fmt: skip
+        with pytest.raises(AssertionError):
+            losses.weighted_binary(logits, targets, weight, (1, 1))

@@ -1,14 +1,12 @@
-"""The HTML report and its charts, on a synthetic evaluation."""
+"""The HTML report, on an invented evaluation."""
 
-import re
-import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from typing import Any
 
-import numpy as np
 import pytest
+from invented import TRAINING, make_metrics, make_video, svgs, with_proposals
 
-from spotjax import plots, report, tracks
+from spotjax import report
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -42,65 +40,6 @@ class Page(HTMLParser):
     def classes(self, name: str) -> int:
         """Number of elements that have the class `name`."""
         return sum(name in (attrs.get("class") or "").split() for _, attrs in self.tags)
-
-
-def make_video(subject: str = "s15", name: str = "15_0101", frames: int = 300) -> Any:
-    rng = np.random.default_rng(0)
-    score = rng.random(frames).astype(np.float32)
-    score[-18:] = np.nan
-    truths = (tracks.Truth(30, 40, 60, True), tracks.Truth(100, -1, 110, False))
-    spotted = (tracks.Spotted(28, 44, 62, 0.9, True), tracks.Spotted(200, 210, 220, 0.7, False))
-    macro = tracks.Track("macro", score, 0.6, np.array([44, 210]), truths, spotted)
-    micro = tracks.Track("micro", score, float("nan"), np.zeros(0, int), truths[:1], ())
-    missing = np.zeros(frames, bool)
-    missing[5:9] = missing[-3:] = True
-    ids = np.arange(frames, dtype=np.int32) + 2401
-    return tracks.VideoReport(subject, name, 30.0, ids, (macro, micro), missing)
-
-
-def make_metrics(subject: str = "s15") -> dict[str, Any]:
-    row = {"tp": 1, "fp": 1, "fn": 2, "precision": 0.5, "recall": 1 / 3, "f1": 0.4, "ap": 0.1}
-    zero = {**dict.fromkeys(row, 0.0), "tp": 0.25}
-    rows = {"macro": row, "micro": {**row, "f1": 0.0}, "overall": row}
-    none = dict.fromkeys(rows, zero)
-    return {
-        "protocol": {
-            "system": "softnet",
-            "rule": "one_to_one",
-            "k": {"macro": 18, "micro": 6},
-            "subjects": 1,
-            "nothing": None,
-            "list": ["a", "b"],
-            "config": {"train": {"epochs": 10}},
-        },
-        "results": rows,
-        "baselines": {"strain_sum": none},
-        "chance": none,
-        "bootstrap": {"macro": [0.1, 0.6], "micro": [None, None], "overall": [0.0, 0.5]},
-        "variants": [
-            {
-                "rule": rule,
-                "decoding": "interval published",
-                "headline": rule == "softnet",
-                "results": rows,
-                "baselines": {"strain_sum": none},
-            }
-            for rule in ("one_to_one", "softnet")
-        ],
-        "subjects": {subject: rows, "s99": dict.fromkeys(rows, {**zero, "tp": 0})},
-        "warnings": ["<b>few</b> videos"],
-    }
-
-
-TRAINING = [
-    {"problem": p, "epoch": e, "loss": {"s15": 1.0 / e, "s<16": 2.0 / e}}
-    for p in ("macro", "micro")
-    for e in (1, 2, 3)
-]
-
-
-def svgs(page: str) -> list[ElementTree.Element]:
-    return [ElementTree.fromstring(text) for text in re.findall(r"<svg.*?</svg>", page, re.S)]
 
 
 def test_page_balances_and_loads_nothing_from_outside() -> None:
@@ -182,82 +121,92 @@ def test_partly_missing_results_show_a_dash() -> None:
     assert "–" in "".join(Page(page).text)
 
 
-def test_curve_without_any_score_and_video_without_frames() -> None:
-    video = make_video()
-    empty = video.tracks[0]._replace(score=np.full(300, np.nan, np.float32), truths=(), spotted=())
-    text = plots.timeline(video._replace(tracks=(empty,)))
-    assert "no score in this video" in text and "nan" not in text
-    none = empty._replace(score=np.zeros(0, np.float32), peaks=np.zeros(0, int))
-    bare = video._replace(frame_ids=np.zeros(0, np.int32), missing_face=np.zeros(0, bool))
-    assert "nan" not in plots.timeline(bare._replace(tracks=(none,)))
-
-
-def test_nan_splits_the_curve_and_never_reaches_the_svg() -> None:
-    video = make_video()
-    score = np.full(300, 0.5, np.float32)
-    score[[10, 12, 200]] = np.nan
-    track = video.tracks[0]._replace(score=score, truths=(), spotted=())
-    chart = ElementTree.fromstring(plots.timeline(video._replace(tracks=(track,))))
-    paths = [e.get("d") or "" for e in chart.iter("path") if e.get("class") == "curve"]
-    assert len(paths) == 1
-    assert paths[0].count("M") == 4 and paths[0].count("h0") == 1
-    assert "nan" not in paths[0]
-
-
-def test_overlapping_intervals_do_not_hide_each_other() -> None:
-    video = make_video()
-    spotted = tuple(tracks.Spotted(10 + i, 20 + i, 40 + i, 0.5, False) for i in range(3))
-    track = video.tracks[0]._replace(truths=(), spotted=spotted)
-    chart = ElementTree.fromstring(plots.timeline(video._replace(tracks=(track,))))
-    bars = [e for e in chart.iter("rect") if "bar" in (e.get("class") or "").split()]
-    assert len({bar.get("y") for bar in bars}) == 3
-
-
-def test_interval_beyond_the_video_stays_in_the_panel() -> None:
-    video = make_video()
-    spotted = (tracks.Spotted(-5, 2, 9, 0.5, False), tracks.Spotted(290, 299, 310, 0.5, False))
-    track = video.tracks[0]._replace(truths=(), spotted=spotted)
-    text = plots.timeline(video._replace(tracks=(track,)))
-    bars = [e for e in ElementTree.fromstring(text).iter("rect") if "bar" in (e.get("class") or "")]
-    assert min(float(bar.get("x") or 0) for bar in bars) >= 100
-    assert max(float(b.get("x") or 0) + float(b.get("width") or 0) for b in bars) <= 1080
-    assert "frames 2396 to 2410" in text and "frames 2691 to 2711" in text
-
-
-@pytest.mark.parametrize("frames", [0, 1, 1199, 1200, 1201, 4000, 60_001])
-def test_downsampling_keeps_extremes_within_the_limit(frames: int) -> None:
-    rng = np.random.default_rng(frames)
-    values = rng.random(frames).astype(np.float32)
-    peaks = rng.choice(frames, min(frames, 5), replace=False)
-    values[peaks] = 2 + np.arange(len(peaks))
-    chosen = plots.downsample(values)
-    assert len(chosen) <= plots.MAX_POINTS
-    assert np.all(np.diff(chosen) > 0)
-    separate = len(np.unique(peaks // (max(frames, 1) // 600 + 1))) == len(peaks)
-    if frames:
-        assert values[chosen].max() == values.max() and values[chosen].min() == values.min()
-    if separate:
-        assert set(peaks) <= set(chosen)
-
-
-def test_downsampling_keeps_gaps() -> None:
-    values = np.ones(6000, np.float32)
-    values[1000:2000] = np.nan
-    chosen = plots.downsample(values)
-    assert np.isnan(values[chosen]).any()
-    assert not np.isnan(values[chosen[(chosen < 1000) | (chosen >= 2000)]]).any()
-
-
-def test_bars_and_losses_take_missing_values() -> None:
-    bars = plots.bars_with_intervals(["macro", "micro"], {"a": [0.2, np.nan]}, [(0.1, 0.4), None])
-    assert bars.count("whisker") == 1 and "0.100 to 0.400" in bars
-    losses = plots.loss_curves({"x": np.array([1.0, np.nan, 1e-4]), "y": np.full(3, np.nan)}, "l")
-    assert "nan" not in losses and losses.count('class="fold"') == 2
-    assert ">0.001<" in losses  # logarithmic
-    flat = plots.loss_curves({"x": np.zeros(2)}, "l")
-    assert "nan" not in flat
-
-
 def test_many_long_videos_stay_small() -> None:
     page = report.render(make_metrics(), [make_video(frames=4000)] * 10, [], "Long")
     assert len(page) < 10 * 8e6 / 98
+
+
+def one_type(**about: Any) -> dict[str, Any]:
+    """Metrics of a system that spots micro-expressions only and decodes in two ways."""
+    metrics = make_metrics()
+    metrics["protocol"] |= {
+        "system": "mesnet", "types": ["micro"], "module": "crn", "paper_rule": "mesnet", **about
+    }  # fmt: skip
+    metrics["bootstrap"]["micro"] = [0.0, 0.3]
+    metrics["variants"] = [
+        {**row, "rule": rule, "decoding": f"module {module}", "headline": False}
+        for row in metrics["variants"][:1]
+        for module in ("cpn", "crn")
+        for rule in ("one_to_one", "mesnet")
+    ]
+    return metrics
+
+
+def test_a_system_of_one_type_has_neither_the_other_nor_overall() -> None:
+    proposals = [[30, 60, 0.9], [100, 110, 0.5]]
+    page = report.render(one_type(), [with_proposals(make_video(), proposals)], [], "A run")
+    parsed = Page(page)
+    text = " ".join(" ".join(parsed.text).split())
+    result = text[text.index("type method") : text.index("How to read it.")]
+    assert "overall" not in text and "macro" not in result
+    assert "MESNet spots micro-expressions only" in text
+    groups = [i for tag, i in parsed.tags if i.get("scope") == "rowgroup"]
+    assert len(groups) == 1
+    bars = svgs(page)[0]
+    assert [t.text for t in bars.iter("text") if (t.get("class") or "") == "strong mid"] == [
+        "micro"
+    ]
+    assert "micro F1" in text and "macro F1" not in text  # subjects
+    assert "micro: 1 hits" in text and "macro: 1 hits" not in text  # timelines
+    assert "types micro" in text
+
+
+def test_ways_of_decoding_have_names_and_the_rule_of_the_paper_a_mark() -> None:
+    text = " ".join(" ".join(Page(report.render(one_type(), [], [], "A run")).text).split())
+    assert "mesnet (the paper's) CPN" in text and "one_to_one CRN" in text
+    assert text.count("(the paper's)") == 2
+    assert "paper rule mesnet : the paper's own rule: precision counts" in text
+    old = " ".join(" ".join(Page(report.render(make_metrics(), [], [], "A run")).text).split())
+    assert "(the paper's)" not in old and "interval published" in old
+
+
+def test_proposals_are_explained_only_where_there_are_any() -> None:
+    video = make_video()
+    without = report.render(one_type(), [with_proposals(video, [])], [], "A run")
+    there = report.render(one_type(), [with_proposals(video, [[3, 9, 0.6]])], [], "A run")
+    assert Page(without).classes("proposed") == 0 and "Proposed" not in without
+    assert "smoothed score" in without
+    assert Page(there).classes("proposed") == 1 + 1 and "Proposed ones" in there  # and the legend
+    assert "smoothed score" not in there  # of windows, not of a smoothed curve
+
+
+@pytest.mark.parametrize(
+    ("about", "chosen"),
+    [
+        ({}, ""),
+        ({"epoch_choice": "last", "threshold_choice": "validation"}, ""),
+        ({"epoch_choice": "oracle"}, "epoch"),
+        ({"epoch_choice": "last", "threshold_choice": "oracle"}, "thresholds"),
+        ({"epoch_choice": "oracle", "threshold_choice": "oracle"}, "epoch and thresholds"),
+    ],
+)
+def test_what_was_chosen_on_the_test_subjects_stands_at_the_top(about: Any, chosen: str) -> None:
+    page = report.render(one_type(**about), [], [], "A run")
+    text = " ".join(" ".join(Page(page).text).split())
+    top = text[: text.index("type method")]
+    assert ("not a result" in top) == bool(chosen)
+    assert not chosen or f"Oracle : {chosen} chosen on the test subjects" in top
+    meant = "HELD-OUT videos: no result" in text
+    assert meant == (about.get("threshold_choice") == "oracle")
+
+
+def test_results_without_types_are_shown_as_before() -> None:
+    metrics = make_metrics()
+    assert "types" not in metrics["protocol"]
+    text = " ".join(" ".join(Page(report.render(metrics, [make_video()], [], "Old")).text).split())
+    for type in ("macro", "micro", "overall"):
+        assert f"{type} F1" in text
+    assert "-expressions only" not in text
+    metrics["protocol"]["types"] = ["macro", "micro"]
+    again = report.render(metrics, [make_video()], [], "Old")
+    assert "overall F1" in again and "-expressions only" not in again

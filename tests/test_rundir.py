@@ -78,7 +78,7 @@ def test_checkpoints_keep_the_newest_and_restore(tmp_path):
             store.save(epochs, {"w": tree["w"] * epochs}, {"epochs": epochs})
         store.wait()
     with checkpoints.Checkpoints(tmp_path, "macro") as store:
-        restored, meta = store.restore(tree)
+        restored, meta, best = store.restore(tree)
         assert store.latest == 3 and meta == {"epochs": 3}
     np.testing.assert_array_equal(restored["w"], tree["w"] * 3)
     assert sorted(p.name for p in (tmp_path / "checkpoints" / "macro").iterdir()) == ["2", "3"]

@@ -23,7 +23,7 @@ SYSTEM = build(Softnet(), K)
 def run(dataset, problem="macro", wanted=(), devices=1, states=None, first=0, order=1, **options):
     train = Train(**{"epochs": 1, **options})
     mesh = folds_lib.make_mesh(devices)
-    members = plans.loso(SYSTEM, dataset, problem, train.seed, wanted)[::order]
+    members = plans.loso(SYSTEM, dataset, problem, train, wanted)[::order]
     members, arrays = training.place(SYSTEM, problem, dataset.streams, members, mesh)
     epochs = training.train_folds(SYSTEM, problem, members, arrays, train, mesh, states, first)
     return list(epochs)
@@ -44,7 +44,7 @@ def test_vmapped_folds_equal_folds_alone(toy, problem):
     for index, subject in enumerate(toy.subjects[:2]):
         alone = run(toy, problem, wanted=(subject,), fold_exec="map")[-1].states
         assert largest_difference(pick(together, index), alone) <= 1e-6
-    start = folds_lib.init_state(SYSTEM, folds_lib.make_optimizer(Train()), 0, 4)
+    start = folds_lib.init_state(SYSTEM, folds_lib.make_optimizer(Train()), 0, [0] * 4)
     assert largest_difference(together, jax.tree.map(np.asarray, start)) > 1e-4
 
 
@@ -60,7 +60,7 @@ def test_order_chunks_and_devices_do_not_matter(toy):
 
 def test_padded_steps_leave_a_fold_as_it_is(toy):
     epoch = run(toy, fold_exec="vmap", batch=7)[-1]
-    sizes = [fold.size for fold in plans.loso(SYSTEM, toy, "macro", 0)]
+    sizes = [fold.size for fold in plans.loso(SYSTEM, toy, "macro", Train())]
     steps = [-(-size // 7) for size in sizes]
     assert [len(loss) for loss in epoch.losses] == steps == epoch.states.step.tolist()
     assert len(set(steps)) > 1
@@ -86,13 +86,13 @@ def test_a_non_finite_loss_names_the_fold(toy):
 
 def test_no_collectives_and_one_compilation(toy):
     mesh = folds_lib.make_mesh(2)
-    members = plans.loso(SYSTEM, toy, "macro", 0)
+    members = plans.loso(SYSTEM, toy, "macro", Train())
     optimizer = folds_lib.make_optimizer(Train())
     epoch = folds_lib.make_epoch(SYSTEM, "macro", optimizer, mesh, "vmap")
     folded = (
-        folds_lib.init_state(SYSTEM, optimizer, 0, 4),
-        folds_lib.fold_keys(0, 0, [0, 1, 2, 3]),
-        plans.stack(members),
+        folds_lib.init_state(SYSTEM, optimizer, 0, [0] * 4),
+        folds_lib.fold_keys(0, 0, [(0, 0), (1, 0), (2, 0), (3, 0)]),
+        plans.stack([fold.samples for fold in members]),
         plans.epoch_order(members, 0, 0, 0, 12),
     )
     placed = folds_lib.put(folded, mesh, folds_lib.FOLD)
@@ -151,7 +151,7 @@ def test_eight_devices_give_the_parameters_of_one(tmp_path):
 def test_the_need_of_memory_is_told_before_the_first_epoch(toy):
     train = Train(epochs=1)
     mesh = folds_lib.make_mesh(2)
-    members = plans.loso(SYSTEM, toy, "macro", 0)
+    members = plans.loso(SYSTEM, toy, "macro", Train())
     members, arrays = training.place(SYSTEM, "macro", toy.streams, members, mesh)
     told = []
     epochs = training.train_folds(
@@ -167,7 +167,7 @@ def test_the_need_of_memory_is_told_before_the_first_epoch(toy):
 
 
 def test_a_fold_that_has_made_its_updates_stands_still(toy):
-    batch = min(fold.size for fold in plans.loso(SYSTEM, toy, "macro", 0))
+    batch = min(fold.size for fold in plans.loso(SYSTEM, toy, "macro", Train()))
     epochs = run(toy, updates=2, epochs=5, batch=batch)  # one step an epoch, or more
     sizes = [[len(loss) for loss in epoch.losses] for epoch in epochs]
     assert [sum(made) for made in zip(*sizes, strict=True)] == [2, 2, 2, 2]

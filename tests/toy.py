@@ -100,3 +100,44 @@ def toy_rgbd(subjects: int = 4, seed: int = 0) -> Dataset:
     streams["valid_scene"] = streams["valid_scene"].copy()
     streams["valid_scene"][:5] = 0  # no depth in the first frames
     return plain._replace(videos=tuple(videos), streams=streams)
+
+
+def toy_clips(subjects: int = 4, videos: int = 2, size: int = 32, seed: int = 0) -> Dataset:
+    """MESNet's streams: a patch moves down while a micro-expression lasts, another for a macro.
+
+    Each video has a micro-expression, the first of each subject a macro-expression at its end;
+    there are clips of all kinds.  `s1/v1` is shorter than a clip.
+    """
+    rng = np.random.default_rng(seed)
+    listed, flows, row = [], [], 0
+    for subject in range(subjects):
+        for video in range(videos):
+            length = 70 if (subject, video) == (1, 1) else 150 + 8 * subject + 5 * video
+            onset = 24 + 6 * subject + 3 * video
+            spans = [Interval(onset, onset + 5, onset + 10 + 2 * video, "micro")]
+            if video == 0:
+                spans.append(Interval(length - 15, length - 11, length - 3, "macro"))
+            flow = rng.normal(0, 0.05, (length, size, size, 2))
+            for span in spans:
+                place = 4 if span.type == "micro" else 20
+                flow[span.onset : span.offset + 1, place : place + 8, 8:24, 1] += 0.3
+            flows.append(flow.astype(np.float16))
+            frame_ids = np.arange(1, length + 1, dtype=np.int32)
+            listed.append(
+                Video(f"s{subject}", f"v{video}", 30.0, row, length, frame_ids, tuple(spans))
+            )
+            row += length
+    flow = np.concatenate(flows)
+    streams = {
+        "flow": flow,
+        "energy": np.square(flow, dtype=np.float32).mean(axis=(1, 2, 3)),
+        "valid_both": np.ones(row, np.uint8),
+        "face": np.ones(row, np.uint8),
+    }
+    manifest = {"quirks": [], "skipped": [], "k_source": "toy", "hash": "toy", "versions": {}}
+    return Dataset("toy", tuple(listed), streams, {"macro": 1, "micro": 1}, manifest)
+
+
+def without_micro(video: Video) -> Video:
+    """The video without its micro-expressions."""
+    return video._replace(intervals=tuple(i for i in video.intervals if i.type != "micro"))

@@ -35,8 +35,8 @@ class RawVideo(NamedTuple):
     """Why the video cannot be used (one line), empty if it can as far as the folder shows."""
     file: Path | None = None
     """The video file, if it is one; frame_ids[0] then names its first frame."""
-    step: int = 1
-    """Every `step`-th frame of the video file is taken."""
+    step: int | float = 1
+    """One in `step` frames of the video file is taken: frame round(step row)."""
     depth: tuple[Path | None, ...] = ()
     """16-bit depth images in mm beside `frames`, None where one is missing; empty without any."""
 

@@ -3,8 +3,8 @@
 Annotation number n is the frame whose own number is n, found by name, never by position.  Where
 images are missing inside a video, an onset is the first frame there is from n on, an offset the
 last one up to n, an apex the nearest.  With `sample_every` N, a video keeps its frames 0, N, 2N and
-so on, and a number becomes the nearest kept frame (SpotFormer: round((x - 1) / 7)) or the one
-before it (ABPN: (round(x) - 1) // 8); the last frame at most.
+so on (rounded: MESNet's N is 6.7), and a number becomes the nearest kept frame (SpotFormer:
+round((x - 1) / 7)) or the last one up to it (ABPN: (round(x) - 1) // 8); the last frame at most.
 """
 
 import math
@@ -18,6 +18,7 @@ from spotjax.config import Annotation, Data
 from spotjax.errors import UserError
 from spotjax.types import Interval
 
+from ..video import positions
 from .base import Images, Quirks, RawDataset, RawVideo, list_images, natural_key
 from .rules import Row
 
@@ -143,18 +144,19 @@ def _video(
             quirks.add(what, f"{video}: {lack}")
     kept = [pair for row in rows if (pair := _place(row, ids, data, rules, quirks)) is not None]
     step = data.sample_every
+    taken = positions(len(ids), step)
     return RawVideo(
         subject=found.subject,
         name=found.name,
-        frames=paths[::step],
-        frame_ids=ids[::step],
+        frames=tuple(paths[n] for n in taken) if paths else (),
+        frame_ids=ids[taken],
         fps=(found.fps or fps) / step,
         intervals=tuple(interval for interval, _ in kept),
         action_units=tuple(units for _, units in kept),
         problem=problem,
         file=found.file,
         step=step,
-        depth=depth[::step],
+        depth=tuple(depth[n] for n in taken) if depth else (),
     )
 
 
@@ -204,12 +206,15 @@ def _place(
         position = exact if whole_video else [onset, apex, offset]
         if data.sample_rule == "floor":
             position = [onset, apex, offset]
-        end = (len(ids) - 1) // data.sample_every
-        onset, apex, offset = (min(max(_sampled(value, data), 0), end) for value in position)
+        taken = positions(len(ids), data.sample_every)
+        onset, apex, offset = (_sampled(value, taken, data) for value in position)
     return Interval(onset, apex if known else -1, offset, row.type, row.emotion), row.action_units
 
 
-def _sampled(position: float, data: Data) -> int:
-    """The kept frame of a position counted from 0."""
-    scaled = position / data.sample_every
-    return math.floor(scaled) if data.sample_rule == "floor" else round(scaled)
+def _sampled(position: float, taken: np.ndarray, data: Data) -> int:
+    """The kept frame of a position counted from 0; `taken` i64[n] are the kept ones' positions."""
+    if data.sample_rule == "floor":
+        row = int(np.searchsorted(taken, position, "right")) - 1
+    else:
+        row = round(position / data.sample_every)
+    return min(max(row, 0), len(taken) - 1)

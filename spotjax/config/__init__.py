@@ -12,6 +12,7 @@ from spotjax.config.experiment import (
     Config,
     Evaluate,
     Rule,
+    Stage,
     Train,
     cores,
     digest,
@@ -19,18 +20,22 @@ from spotjax.config.experiment import (
     to_dict,
 )
 from spotjax.config.features import (
+    Cnn3dFeatures,
     Face,
     Flow,
+    MesnetFeatures,
     SceneFlow,
     SfamnetFeatures,
     SoftnetFeatures,
     SpotformerFeatures,
 )
-from spotjax.config.systems import Sfamnet, Softnet, Spotformer
+from spotjax.config.systems import Cnn3d, Mesnet, Sfamnet, Softnet, Spotformer
 
 __all__ = [
     "Annotation",
     "Baselines",
+    "Cnn3dFeatures",
+    "Cnn3d",
     "Config",
     "Data",
     "EXPRESSION_TYPES",
@@ -40,6 +45,8 @@ __all__ = [
     "Flow",
     "LbpChi2",
     "Mdmd",
+    "Mesnet",
+    "MesnetFeatures",
     "Rule",
     "SceneFlow",
     "Sfamnet",
@@ -48,6 +55,7 @@ __all__ = [
     "SoftnetFeatures",
     "Spotformer",
     "SpotformerFeatures",
+    "Stage",
     "StrainSum",
     "Synthetic",
     "Train",

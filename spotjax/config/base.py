@@ -1,9 +1,11 @@
 """What every section of a config is made of.  Imports neither JAX nor OpenCV."""
 
+import math
 from typing import Any, Literal, TypeVar, cast, dataclass_transform
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
 T = TypeVar("T")
 
@@ -22,3 +24,12 @@ EXPRESSION_TYPES: tuple[ExpressionType, ...] = ("macro", "micro")
 def words(value: Any) -> Any:
     """`a,b` on the command line is ("a", "b"), `2,8` (2, 8) once their type is checked."""
     return [word for word in value.split(",") if word] if isinstance(value, str) else value
+
+
+def number(value: Any) -> Any:
+    """A whole number as an int (7.0 is 7, so that both hash alike), others unchanged."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, int | float) or isinstance(value, float) and not math.isfinite(value):
+        raise PydanticCustomError("number", "input should be a number such as 7 or 6.7")
+    return value

@@ -1,10 +1,10 @@
 """Where the videos are, how their annotation is read, where the features go."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from spotjax.config.base import section
+from spotjax.config.base import number, section
 
 
 @section
@@ -87,10 +87,11 @@ class Data:
         description="leave out videos that cannot be used (listed in the manifest) "
         "instead of stopping",
     )
-    sample_every: int = Field(
+    sample_every: Annotated[int | float, BeforeValidator(number)] = Field(
         default=1,
         ge=1,
-        description="take every Nth frame: 7 makes about 30 fps of SAMM-LV's 200 (SpotFormer)",
+        description="take every Nth frame: 7 makes about 30 fps of SAMM-LV's 200 (SpotFormer); a "
+        "fraction takes frame round(N j): 6.7 (MESNet)",
     )
     sample_rule: Literal["round", "floor"] = Field(
         default="round",

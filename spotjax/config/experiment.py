@@ -3,15 +3,22 @@
 import hashlib
 import json
 import os
+from dataclasses import fields, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter
 
-from spotjax.config.base import section, words
+from spotjax.config.base import number, section, words
 from spotjax.config.baselines import Baselines
 from spotjax.config.data import Data
-from spotjax.config.features import SfamnetFeatures, SoftnetFeatures, SpotformerFeatures
-from spotjax.config.systems import Sfamnet, Softnet, Spotformer
+from spotjax.config.features import (
+    Cnn3dFeatures,
+    MesnetFeatures,
+    SfamnetFeatures,
+    SoftnetFeatures,
+    SpotformerFeatures,
+)
+from spotjax.config.systems import Cnn3d, Mesnet, Sfamnet, Softnet, Spotformer
 
 Rule = Literal[
     "one_to_one", "softnet", "mean", "sfamnet", "megc2020", "mesnet", "abpn", "spotformer",
@@ -20,18 +27,12 @@ Rule = Literal[
 
 
 @section
-class Train:
-    """Optimisation of all LOSO folds together."""
+class Stage:
+    """Optimisation of one stage of all LOSO folds together."""
 
-    seed: int = Field(default=0, ge=0, description="initialisation, sampling, augmentation")
     epochs: int = Field(default=10, ge=1, description="passes over a fold's samples")
     updates: int = Field(
         default=0, ge=0, description="a fold stops after so many updates; 0: after its epochs"
-    )
-    start: str = Field(
-        default="",
-        description="run directory whose trained folds are the start, each fold from the one that "
-        "held out the same subject (SFAMNet's fine-tuning for seven emotions)",
     )
     batch: int = Field(default=12, ge=1, description="samples per update and fold")
     optimizer: Literal["sgd", "adam", "adamw"] = Field(default="sgd", description="update rule")
@@ -45,23 +46,31 @@ class Train:
     weight_decay: float = Field(
         default=0.0, ge=0, description="adamw: of the weights of dense and convolution layers"
     )
-    validation: int = Field(
+    validate_every: int = Field(
         default=0,
         ge=0,
-        description="training subjects per fold that are kept out of training, for "
-        "evaluation.epoch_choice=validation",
+        description="after every Nth epoch a fold is judged by its validation samples and its best "
+        "parameters are kept, for systems or stages that can; 0: the last ones",
     )
-    score_every: int = Field(
+    patience: int = Field(
         default=0,
         ge=0,
-        description="keep the score curves after every Nth epoch, for an epoch choice other than "
-        "last; 0: none",
+        description="a fold stops after so many validations without a better one; 0: never",
+    )
+    patience_after: int = Field(
+        default=0, ge=0, description="validations before so many updates try no patience"
+    )
+    initialisations: int = Field(
+        default=1,
+        ge=1,
+        description="trained side by side for each fold; the one best in validation stays "
+        "(needs train.validate_every)",
+    )
+    checkpoint_every: int = Field(
+        default=1, ge=1, description="epochs between two checkpoints; the last one has its own"
     )
     reshuffle: bool = Field(
         default=True, description="a new order each epoch; False: the first epoch's, as released"
-    )
-    folds: Annotated[tuple[str, ...], BeforeValidator(words)] = Field(
-        default=(), description="subjects to hold out, for example s15,s16; empty: every subject"
     )
     fold_exec: Literal["auto", "vmap", "map"] = Field(
         default="auto",
@@ -70,6 +79,36 @@ class Train:
     )
     fold_chunk: int = Field(
         default=0, ge=0, description="train so many folds at a time to save memory; 0: all"
+    )
+
+
+@section
+class Train(Stage):
+    """Optimisation of all LOSO folds together."""
+
+    seed: int = Field(default=0, ge=0, description="initialisation, sampling, augmentation")
+    start: str = Field(
+        default="",
+        description="run directory whose trained folds are the start, each fold from the one that "
+        "held out the same subject (SFAMNet's fine-tuning for seven emotions)",
+    )
+    validation: Annotated[int | float, BeforeValidator(number)] = Field(
+        default=0,
+        ge=0,
+        description="kept out of each fold's training, to choose by: so many of its other subjects "
+        "(or videos), or a share of them such as 0.3; 0: none",
+    )
+    validation_of: Literal["subjects", "videos"] = Field(
+        default="subjects", description="what train.validation counts"
+    )
+    score_every: int = Field(
+        default=0,
+        ge=0,
+        description="keep the score curves after every Nth epoch, for an epoch choice other than "
+        "last; 0: none",
+    )
+    folds: Annotated[tuple[str, ...], BeforeValidator(words)] = Field(
+        default=(), description="subjects to hold out, for example s15,s16; empty: every subject"
     )
     devices: int = Field(
         default=0,
@@ -96,6 +135,11 @@ class Evaluate:
         description="validation: the epoch with the best F1 on the fold's validation subjects; "
         "oracle: on the held-out subject itself, only to compare with papers that did so",
     )
+    threshold_choice: Literal["fixed", "validation", "oracle"] = Field(
+        default="fixed",
+        description="thresholds as configured, those of best F1 on each fold's validation videos, "
+        "or (oracle) on the held-out videos, only to compare with papers that did so",
+    )
     bootstrap: int = Field(
         default=1000, ge=0, description="resamplings of subjects for the 95 % interval; 0: none"
     )
@@ -110,14 +154,34 @@ class Config:
 
     name: str = Field(description="short name of the experiment", pattern=r"^[A-Za-z0-9_.-]+$")
     data: Data = Field(default_factory=Data)
-    features: SoftnetFeatures | SpotformerFeatures | SfamnetFeatures = Field(
-        default_factory=SoftnetFeatures, discriminator="name"
+    features: (
+        SoftnetFeatures | SpotformerFeatures | SfamnetFeatures | MesnetFeatures | Cnn3dFeatures
+    ) = Field(default_factory=SoftnetFeatures, discriminator="name")
+    system: Softnet | Spotformer | Sfamnet | Mesnet | Cnn3d = Field(
+        default_factory=Softnet, discriminator="name"
     )
-    system: Softnet | Spotformer | Sfamnet = Field(default_factory=Softnet, discriminator="name")
+    pretrain: Stage | None = Field(
+        default=None,
+        description="training of the stage before (MESNet's backbone), on the folds of train; "
+        "none: without",
+    )
     train: Train = Field(default_factory=Train)
     evaluation: Evaluate = Field(default_factory=Evaluate)
     baselines: Baselines = Field(default_factory=Baselines)
     evaluate: bool = Field(default=True, description="evaluate after training")
+
+    @property
+    def pretraining(self) -> Train | None:
+        """All settings of the stage before: its own, and the folds of `train`."""
+        if self.pretrain is None:
+            return None
+        own = {key: getattr(self.pretrain, key) for key in fields_of(Stage)}
+        return replace(self.train, **own, start="", score_every=0)
+
+
+def fields_of(kind: Any) -> tuple[str, ...]:
+    """Names of the keys of a section."""
+    return tuple(field.name for field in fields(kind))
 
 
 _ADAPTER = TypeAdapter(Config)

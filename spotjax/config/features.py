@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo
 
 from spotjax.config.base import section
 
@@ -130,3 +130,52 @@ class SfamnetFeatures:
     face: Face = Field(default_factory=Face)
     flow: Flow = Field(default_factory=Flow)
     scene_flow: SceneFlow = Field(default_factory=SceneFlow)
+
+
+def _at_least_size(flow_size: int, values: ValidationInfo) -> int:
+    """`flow_size`, refused if its flow would have to be enlarged to `size`."""
+    size = values.data.get("size", 0)  # missing: it was refused itself
+    if 0 < flow_size < size:
+        raise ValueError(f"flow is averaged down to size={size}: use 0 or at least {size}")
+    return flow_size
+
+
+@section
+class MesnetFeatures:
+    """MESNet's input: flow of the face between neighbouring frames."""
+
+    name: Literal["mesnet"] = "mesnet"
+    size: int = Field(
+        default=112,
+        ge=32,
+        le=256,
+        description="side of the face crop in px; the paper: 227, 4 times the memory and time",
+    )
+    flow_size: Annotated[int, AfterValidator(_at_least_size)] = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description="side of the crop that flow is computed on, before it is averaged down to "
+        "size; 0: size itself",
+    )
+    box: Literal["landmarks", "detector"] = Field(
+        default="landmarks",
+        description="face crop: around the landmarks, with the forehead (MEGC 2020's baseline), or "
+        "the face detector's box",
+    )
+    face: Face = Field(default_factory=Face)
+    flow: Flow = Field(default_factory=lambda: Flow(method="farneback"))
+
+
+@section
+class Cnn3dFeatures:
+    """The two-stream 3D-CNN's input: grey crops of the aligned face."""
+
+    name: Literal["cnn3d"] = "cnn3d"
+    size: int = Field(default=112, ge=32, le=256, description="side of the face crop in px")
+    alignment: Literal["landmarks", "box", "ready"] = Field(
+        default="landmarks",
+        description="landmarks: turned, scaled and shifted as OpenFace does, once per video; box: "
+        "the face detector's box; ready: the images are aligned crops already, made by OpenFace",
+    )
+    face: Face = Field(default_factory=Face)

@@ -171,3 +171,134 @@ class Sfamnet:
         default="blocked",
         description="convolutions as matrix products (fast on a CPU), or lax.conv",
     )
+
+
+@section
+class Mesnet:
+    """MESNet; see `spotjax/systems/mesnet.py` for the deviations.  Rows are sampled frames."""
+
+    name: Literal["mesnet"] = "mesnet"
+    size: int = Field(default=112, ge=32, description="side of a flow in px, as in features.size")
+    share: bool = Field(
+        default=False,
+        description="the CRN uses the backbone's temporal convolutions (table VI's ablation)",
+    )
+    clips_micro: int = Field(
+        default=10, ge=0, description="training clips for each micro-expression (r_tME)"
+    )
+    clips_macro: int = Field(
+        default=4, ge=0, description="clips with a macro-expression alone, for each micro (r_tMaE)"
+    )
+    clips_none: int = Field(
+        default=2, ge=0, description="clips without any expression, for each micro (r_tNL)"
+    )
+    macro_ratio: float = Field(
+        default=0.5, ge=0, description="pre-training: macro-expressions for each micro (r_MaE)"
+    )
+    none_ratio: float = Field(
+        default=1.0, ge=0, description="pre-training: clips without any for each micro (r_noL)"
+    )
+    none_rows: int = Field(
+        default=16, ge=2, le=100, description="pre-training: rows of a clip without any (l_noL)"
+    )
+    share_train: float = Field(
+        default=0.64,
+        ge=0,
+        le=1,
+        description="least share of a fold's micro-expressions that its training videos hold",
+    )
+    share_validation: float = Field(
+        default=0.15, ge=0, le=1, description="the same for its validation videos"
+    )
+    least_train: int = Field(
+        default=0,
+        ge=0,
+        description="least number instead of share_train; the paper: 37 (CAS(ME)^2), 102 (SAMM)",
+    )
+    least_validation: int = Field(
+        default=0, ge=0, description="instead of share_validation; the paper: 9, 24"
+    )
+    l2: float = Field(default=0.01, ge=0, description="lambda of the squared weights in the loss")
+    t_cpn: float = Field(default=0.5, ge=0, le=1, description="least score of a proposal")
+    t_crn: float = Field(default=0.5, ge=0, le=1, description="least score of a regressed one")
+    t_nms: float | None = Field(
+        default=0.5, ge=0, le=1, description="overlap that is suppressed; none: no suppression"
+    )
+    nms: Literal["greedy", "simultaneous"] = Field(
+        default="greedy",
+        description="whether what is itself suppressed suppresses nothing, or does (authors' tool)",
+    )
+    module: Literal["crn", "cpn"] = Field(
+        default="crn", description="intervals that are reported: regressed ones, or proposals"
+    )
+    decode: Literal["inverse", "proposal_length"] = Field(
+        default="inverse",
+        description="length that offsets are parts of: the expression's (exact inverse of the "
+        "training targets), or the proposal's",
+    )
+    formulation: Literal["blocked", "plain"] = Field(
+        default="blocked",
+        description="convolutions as matrix products (fast on a CPU), or lax.conv",
+    )
+
+
+@section
+class Cnn3d:
+    """Two-stream 3D-CNN; see `spotjax/systems/cnn3d.py` for the deviations.  k counts rows."""
+
+    name: Literal["cnn3d"] = "cnn3d"
+    size: int = Field(default=112, ge=32, description="side of a crop in px, as in features.size")
+    streams: Literal["both", "micro", "macro"] = Field(
+        default="both", description="pairs of frames that it sees: a near, a far one, or both"
+    )
+    reference: Literal["forward", "backward", "centred"] = Field(
+        default="forward",
+        description="the other frame of a pair: k later, k earlier, or both ends k/2 away",
+    )
+    skips_micro: Range = Field(
+        default=(3, 9), description="k drawn in training, near pair; SAMM-LV: 25,75"
+    )
+    skips_macro: Range = Field(default=(16, 50), description="the same, far pair; SAMM-LV: 200,400")
+    k_micro: int = Field(default=6, ge=1, description="k in scoring, near pair; SAMM-LV: 37")
+    k_macro: int = Field(default=19, ge=1, description="the same, far pair; SAMM-LV: 217")
+    stride: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="an epoch sees one frame of every so many, drawn anew; SAMM-LV: 7",
+    )
+    augment: bool = Field(
+        default=True, description="contrast, gamma, gain, flip and rotation in training"
+    )
+    lcn: bool = Field(default=True, description="local contrast normalisation, or its ablation")
+    channels: Annotated[tuple[int, int, int], BeforeValidator(words)] = Field(
+        default=(16, 32, 64), description="of the three blocks"
+    )
+    first_conv: Literal["separable", "regular"] = Field(
+        default="separable", description="first convolution depthwise separable, or a usual one"
+    )
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="after each block")
+    momentum: float = Field(
+        default=0.99, gt=0, lt=1, description="of the batch statistics; 0.9 for short runs"
+    )
+    importance_micro: float = Field(default=1.0, ge=0, description="M of the loss; SAMM-LV: 0.9")
+    importance_macro: float = Field(default=1.0, ge=0, description="the same; SAMM-LV: 0.1")
+    positive: float = Field(
+        default=1.0, gt=0, description="W: weight of frames in an expression; SAMM-LV: 3"
+    )
+    order: int = Field(default=2, ge=1, le=8, description="of the Butterworth filter")
+    cutoff: float = Field(default=1.0, gt=0, description="of the filter, in cycles per k rows")
+    threshold_rule: Literal["youden", "corner", "f1"] = Field(
+        default="youden",
+        description="how evaluation.threshold_choice picks: largest TPR - FPR of frames, nearest "
+        "to the corner of the ROC, or (ours) best F1 of intervals",
+    )
+    threshold_micro: float = Field(
+        default=0.5, ge=0, le=1, description="least smoothed score, where not chosen"
+    )
+    threshold_macro: float = Field(default=0.5, ge=0, le=1, description="the same for macro")
+    min_rows: int = Field(default=1, ge=1, description="shortest interval in rows")
+    formulation: Literal["shift", "conv"] = Field(
+        default="shift",
+        description="depthwise convolutions as shifted sums (fast on a CPU), or lax.conv",
+    )

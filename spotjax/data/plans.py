@@ -6,15 +6,15 @@ randomness comes from (seed, problem, fold, epoch), so a fold's plan does not de
 folds are trained beside it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from spotjax.config import Train
+from spotjax.data import splits
 from spotjax.errors import UserError
 from spotjax.types import Dataset, Samples, System
-
-_SELECT, _ORDER, _VALIDATION = 0, 1, 2
 
 
 class Fold(NamedTuple):
@@ -26,16 +26,26 @@ class Fold(NamedTuple):
     samples: Samples
     """The samples this fold trains on, none of them from `subject` or `validation`."""
     validation: tuple[str, ...] = ()
-    """Training subjects kept out of training, to choose an epoch by."""
+    """Videos of other subjects kept out of training, to choose by."""
+    judged: Samples | None = None
+    """Samples of the validation videos, where a system judges by them."""
+    initialisation: int = 0
+    """Which of the initialisations that are tried."""
 
     @property
     def size(self) -> int:
         """Number of samples."""
-        return len(next(iter(self.samples.values())))
+        return size(self.samples)
+
+    @property
+    def name(self) -> str:
+        """The subject, with the number of the initialisation but for the first: `s15#1`."""
+        return f"{self.subject}#{self.initialisation}" if self.initialisation else self.subject
 
 
-def _rng(seed: int, problem: int, fold: int, purpose: int, epoch: int = 0) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence([seed, problem, fold, purpose, epoch]))
+def size(samples: Samples) -> int:
+    """Number of samples of a table."""
+    return len(next(iter(samples.values())))
 
 
 def chosen_subjects(dataset: Dataset, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -50,28 +60,19 @@ def chosen_subjects(dataset: Dataset, wanted: Sequence[str]) -> tuple[str, ...]:
 
 
 def loso(
-    system: System,
-    dataset: Dataset,
-    problem: str,
-    seed: int,
-    wanted: Sequence[str] = (),
-    validation: int = 0,
+    system: System, dataset: Dataset, problem: str, train: Train, wanted: Sequence[str] = ()
 ) -> list[Fold]:
     """Leave-one-subject-out folds of `problem`, in the order of the data set.
 
-    `validation` subjects of each fold, drawn from (seed, fold), are kept out of its training too.
-    Raises UserError if there are too few subjects, or if a fold has nothing to learn from.
+    `train.validation` of each fold's other subjects or videos, drawn from (seed, fold), are kept
+    out of its training too.  Raises UserError if there are too few, or if a fold has nothing to
+    learn from.
     """
     subjects = dataset.subjects
     if len(subjects) < 2:
         raise UserError(
             f"{dataset.name}: leave-one-subject-out needs at least 2 subjects, "
             f"there is {len(subjects)}"
-        )
-    if len(subjects) < 2 + validation:
-        raise UserError(
-            f"{dataset.name}: train.validation={validation} leaves nothing to train on: there are "
-            f"{len(subjects)} subjects, one of them held out"
         )
     number = system.problems.index(problem)
     valid = dataset.streams[system.valid(problem)]
@@ -82,23 +83,43 @@ def loso(
         for video in dataset.videos
     }
     folds = []
-    for subject in chosen_subjects(dataset, wanted):
+    for subject in chosen_subjects(dataset, wanted or train.folds):
         position = subjects.index(subject)
-        aside = validation_subjects(subjects, subject, seed, validation)
-        kept = [
-            tables[v.id] for v in dataset.videos if v.subject != subject and v.subject not in aside
-        ]
-        joined = {name: np.concatenate([table[name] for table in kept]) for name in kept[0]}
-        samples = system.select(joined, _rng(seed, number, position, _SELECT), problem)
-        fold = Fold(position, subject, samples, aside)
+        aside = splits.validation_videos(system, dataset, subject, train)
+        others = [v.id for v in dataset.videos if v.subject != subject]
+        rng = splits.rng(train.seed, number, position, splits.SELECT)
+        samples = system.select(joined(tables, others, aside), rng, problem)
+        judged = None
+        if system.judge is not None and train.validate_every:
+            judged = system.select(joined(tables, aside), rng, problem)
+        fold = Fold(position, subject, samples, aside, judged)
         if fold.size == 0:
             raise UserError(
                 f"{dataset.name}: fold {subject} has nothing to learn {problem}-expressions "
                 "from: no other subject has one; leave out the fold with --config.train.folds=..., "
                 "or, where a system learns the types apart, the type with --config.system.types=..."
             )
+        if judged is not None and size(judged) == 0:
+            raise UserError(
+                f"{dataset.name}: fold {subject}: its validation videos have nothing to be judged "
+                f"by ({', '.join(aside)}): try another --config.train.seed, or leave out the fold "
+                "with --config.train.folds=..."
+            )
         folds.append(fold)
     return folds
+
+
+def joined(
+    tables: Mapping[str, Samples], videos: Sequence[str], without: Sequence[str] = ()
+) -> Samples:
+    """One table of the samples of `videos`, but for those `without`."""
+    kept = [tables[name] for name in videos if name not in without]
+    return {name: np.concatenate([table[name] for table in kept]) for name in kept[0]}
+
+
+def initialised(folds: Sequence[Fold], count: int) -> list[Fold]:
+    """Each fold `count` times, once for each initialisation."""
+    return [fold._replace(initialisation=i) for fold in folds for i in range(count)]
 
 
 def _present(table: Samples, dataset: Dataset, valid: str) -> Samples:
@@ -116,32 +137,15 @@ def event_stream(name: str) -> str:
     return name.replace("valid_", "valid_event_", 1)
 
 
-def validation_subjects(
-    subjects: Sequence[str], held_out: str, seed: int, count: int
-) -> tuple[str, ...]:
-    """`count` of the other subjects, the same for every problem; in the order of `subjects`."""
-    others = [subject for subject in subjects if subject != held_out]
-    rng = _rng(seed, 0, subjects.index(held_out), _VALIDATION)
-    return tuple(others[i] for i in sorted(rng.choice(len(others), count, replace=False)))
-
-
-def stack(folds: Sequence[Fold]) -> Samples:
+def stack(tables: Sequence[Samples]) -> Samples:
     """The folds' sample tables padded with zeros to one length: `[F, N, ...]`."""
-    longest = max(fold.size for fold in folds)
-    return {
-        name: np.stack(
-            [
-                np.concatenate(
-                    [
-                        fold.samples[name],
-                        np.zeros((longest - fold.size, *array.shape[1:]), array.dtype),
-                    ]
-                )
-                for fold in folds
-            ]
-        )
-        for name, array in folds[0].samples.items()
-    }
+    longest = max(size(table) for table in tables)
+
+    def padded(array: np.ndarray) -> np.ndarray:
+        rest = np.zeros((longest - len(array), *array.shape[1:]), array.dtype)
+        return np.concatenate([array, rest])
+
+    return {name: np.stack([padded(table[name]) for table in tables]) for name in tables[0]}
 
 
 def num_epochs(folds: Sequence[Fold], batch: int, epochs: int, updates: int = 0) -> int:
@@ -170,9 +174,18 @@ def epoch_order(
     steps = max(-(-fold.size // batch) for fold in folds)
     order = np.full((len(folds), steps * batch), -1, np.int32)
     for row, fold in enumerate(folds):
-        rng = _rng(seed, problem, fold.number, _ORDER, epoch if reshuffle else 0)
+        rng = splits.rng(seed, problem, fold.number, splits.ORDER, epoch if reshuffle else 0)
         order[row, : fold.size] = rng.permutation(fold.size)
         if updates:
             done = epoch * -(-fold.size // batch)
             order[row, max(updates - done, 0) * batch :] = -1
     return order.reshape(len(folds), steps, batch)
+
+
+def batches(tables: Sequence[Samples], batch: int) -> np.ndarray:
+    """All samples of each fold in their order, cut into batches: i32[F, S, B], -1 for padding."""
+    steps = max(-(-size(table) // batch) for table in tables)
+    order = np.full((len(tables), steps * batch), -1, np.int32)
+    for row, table in enumerate(tables):
+        order[row, : size(table)] = np.arange(size(table))
+    return order.reshape(len(tables), steps, batch)

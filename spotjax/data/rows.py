@@ -21,24 +21,31 @@ class Rows(NamedTuple):
 
 
 def used(folds: Sequence[Fold], reach: int, num_rows: int) -> Rows:
-    """The rows that the samples of `folds` read.
+    """The rows that the samples of `folds` read, those for validation included.
 
-    A sample of frames reads `reach` rows from its own on, as far as there are `num_rows`.
+    A sample of frames reads `reach` rows from each of its own on, as far as there are `num_rows`.
     """
     frames, events = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for fold in folds:
-        row, event = fold.samples["row"].astype(np.int64), _is_event(fold.samples)
+    for table in (t for fold in folds for t in (fold.samples, fold.judged) if t is not None):
+        row, event = table["row"].astype(np.int64), _is_event(table)
         first = np.unique(row[~event])
         frames.append(np.unique(first[:, None] + np.arange(reach)))
-        events.append(row[event])
+        events.append(row[event].reshape(-1))
     joined = np.unique(np.concatenate(frames))
     return Rows(joined[joined < num_rows], np.unique(np.concatenate(events)))
 
 
 def renumbered(folds: Sequence[Fold], rows: Rows) -> list[Fold]:
     """`folds` whose samples count rows among `rows`, as the arrays of `take` do."""
+
+    def moved(table: Samples) -> Samples:
+        return table | {"row": _positions(table, rows)}
+
     return [
-        fold._replace(samples=fold.samples | {"row": _positions(fold.samples, rows)})
+        fold._replace(
+            samples=moved(fold.samples),
+            judged=None if fold.judged is None else moved(fold.judged),
+        )
         for fold in folds
     ]
 
@@ -63,6 +70,7 @@ def _is_event(samples: Samples) -> np.ndarray:
 
 
 def _positions(samples: Samples, rows: Rows) -> np.ndarray:
-    row, event = samples["row"], _is_event(samples)
+    row = samples["row"]
+    event = _is_event(samples).reshape(-1, *[1] * (row.ndim - 1))
     places = np.where(event, np.searchsorted(rows.events, row), np.searchsorted(rows.frames, row))
     return places.astype(np.int32)

@@ -143,10 +143,10 @@ def _extracted(config: Config, kind: str) -> dict[str, Any]:
     return {"features": feature_settings(config, kind), "data": frames}
 
 
-def sampled_k(k: int, every: int) -> int:
-    """k, given in the data set's own frames, in frames of which every `every`-th is taken.
+def sampled_k(k: int, every: int | float) -> int:
+    """k, given in the data set's own frames, in frames of which one in `every` is taken.
 
-    >>> sampled_k(174, 1), sampled_k(174, 7), sampled_k(2, 7)
-    (174, 25, 1)
+    >>> sampled_k(174, 1), sampled_k(174, 7), sampled_k(2, 7), sampled_k(174, 6.7)
+    (174, 25, 1, 26)
     """
     return max(1, int(k / every + 0.5))

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from spotjax.systems import sfamnet, softnet, spotformer
+from spotjax.systems import cnn3d, mesnet, sfamnet, softnet, spotformer
 from spotjax.types import System
 
 _BUILDERS: dict[str, Callable[..., System]] = {
+    "cnn3d": cnn3d.build,
+    "mesnet": mesnet.build,
     "sfamnet": sfamnet.build,
     "softnet": softnet.build,
     "spotformer": spotformer.build,

@@ -183,6 +183,7 @@ def build(config: Sfamnet, k: dict[str, int]) -> System:
         streams=lambda problem: names,
         valid=lambda problem: "valid_scene" if scene else "valid_optical",
         about=about,
+        sweeps={"threshold": (0.476, 0.526, 0.576, 0.626, 0.676), "video_gate": (0, 0.41, 0.5)},
         variants=tuple({"micro_test": test} for test in ("prominence", "mae_difference")),
         classes=(*classes, recognition.NEUTRAL),
         transfer=_transfer,

@@ -251,4 +251,5 @@ def build(config: Softnet, k: dict[str, int]) -> System:
         types=config.types,
         about={"interval": config.interval, "p": config.p, "smoothing": config.smoothing},
         variants=({"interval": "published"}, {"interval": "centred"}),
+        sweeps={"p": (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)},
     )

@@ -149,6 +149,7 @@ def build(config: Spotformer, k: dict[str, int]) -> System:
         streams=lambda problem: ("swmro",),
         reach=BLOCK,
         about=about,
+        sweeps={"apex_threshold": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8), "nms_iou": (0.3, 0.5, 0.7)},
         variants=tuple({"keep": keep} for keep in dict.fromkeys((config.keep, 0))),
     )
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from toy import K, toy_dataset
 
-from spotjax.config import Softnet
+from spotjax.config import Softnet, Train
 from spotjax.data import plans
 from spotjax.errors import UserError
 from spotjax.systems import build
@@ -13,7 +13,7 @@ SYSTEM = build(Softnet(), K)
 def test_a_fold_never_holds_a_sample_of_its_subject(toy):
     rows = {s: [v.rows for v in toy.videos if v.subject == s] for s in toy.subjects}
     for problem in SYSTEM.problems:
-        for fold in plans.loso(SYSTEM, toy, problem, seed=0):
+        for fold in plans.loso(SYSTEM, toy, problem, Train()):
             for own in rows[fold.subject]:
                 used = fold.samples["row"]
                 assert not ((used >= own.start) & (used < own.stop)).any()
@@ -29,14 +29,15 @@ def test_poisoned_labels_of_the_held_out_subject_change_nothing(toy):
         )
     )
     for problem in SYSTEM.problems:
-        a, b = (plans.loso(SYSTEM, d, problem, 0, ("s2",))[0].samples for d in (toy, poisoned))
+        pair = (plans.loso(SYSTEM, d, problem, Train(), ("s2",))[0] for d in (toy, poisoned))
+        a, b = (fold.samples for fold in pair)
         for name in a:
             np.testing.assert_array_equal(a[name], b[name])
 
 
 def test_a_fold_does_not_depend_on_its_company(toy):
-    every = plans.loso(SYSTEM, toy, "micro", seed=5)
-    alone = plans.loso(SYSTEM, toy, "micro", seed=5, wanted=("s3",))[0]
+    every = plans.loso(SYSTEM, toy, "micro", Train(seed=5))
+    alone = plans.loso(SYSTEM, toy, "micro", Train(seed=5), wanted=("s3",))[0]
     np.testing.assert_array_equal(every[3].samples["row"], alone.samples["row"])
     together = plans.epoch_order(every, 1, 5, 2, batch=7)[3].ravel()
     single = plans.epoch_order([alone], 1, 5, 2, batch=7).ravel()
@@ -44,7 +45,7 @@ def test_a_fold_does_not_depend_on_its_company(toy):
 
 
 def test_an_epoch_uses_each_sample_once_and_pads_at_the_end(toy):
-    folds = plans.loso(SYSTEM, toy, "macro", seed=0)
+    folds = plans.loso(SYSTEM, toy, "macro", Train())
     assert len({fold.size for fold in folds}) > 1
     order = plans.epoch_order(folds, 0, 0, 0, batch=7)
     for fold, mine in zip(folds, order, strict=True):
@@ -54,7 +55,7 @@ def test_an_epoch_uses_each_sample_once_and_pads_at_the_end(toy):
 
 
 def test_reshuffling_and_the_released_fixed_order(toy):
-    folds = plans.loso(SYSTEM, toy, "macro", seed=0)
+    folds = plans.loso(SYSTEM, toy, "macro", Train())
     first, second = (plans.epoch_order(folds, 0, 0, epoch, 7) for epoch in (0, 1))
     assert (first != second).any()
     again = plans.epoch_order(folds, 0, 0, 1, 7, reshuffle=False)
@@ -62,8 +63,8 @@ def test_reshuffling_and_the_released_fixed_order(toy):
 
 
 def test_stack_pads_to_the_longest(toy):
-    folds = plans.loso(SYSTEM, toy, "macro", seed=0)
-    table = plans.stack(folds)
+    folds = plans.loso(SYSTEM, toy, "macro", Train())
+    table = plans.stack([fold.samples for fold in folds])
     assert table["row"].shape == (4, max(fold.size for fold in folds))
     for fold, row in zip(folds, table["label"], strict=True):
         np.testing.assert_array_equal(row[: fold.size], fold.samples["label"])
@@ -71,34 +72,35 @@ def test_stack_pads_to_the_longest(toy):
 
 def test_impossible_folds_are_refused_by_name(toy):
     with pytest.raises(UserError, match="at least 2 subjects"):
-        plans.loso(SYSTEM, toy_dataset(subjects=1), "macro", 0)
+        plans.loso(SYSTEM, toy_dataset(subjects=1), "macro", Train())
     with pytest.raises(UserError, match="no subject 's9'.*s0, s1"):
-        plans.loso(SYSTEM, toy, "macro", 0, ("s9",))
+        plans.loso(SYSTEM, toy, "macro", Train(), ("s9",))
     only = toy._replace(
         videos=tuple(v if v.subject == "s0" else v._replace(intervals=()) for v in toy.videos)
     )
     with pytest.raises(UserError, match="fold s0 has nothing to learn macro"):
-        plans.loso(SYSTEM, only, "macro", 0)
+        plans.loso(SYSTEM, only, "macro", Train())
 
 
 def test_validation_subjects_are_kept_out_of_training(toy):
-    folds = plans.loso(SYSTEM, toy, "macro", 3, validation=1)
-    plain = {fold.subject: fold for fold in plans.loso(SYSTEM, toy, "macro", 3)}
+    folds = plans.loso(SYSTEM, toy, "macro", Train(seed=3, validation=1))
+    plain = {fold.subject: fold for fold in plans.loso(SYSTEM, toy, "macro", Train(seed=3))}
     rows = {s: {r for v in toy.videos if v.subject == s for r in range(v.rows.start, v.rows.stop)}
             for s in toy.subjects}  # fmt: skip
     for fold in folds:
-        (aside,) = fold.validation
+        (aside,) = {name.split("/")[0] for name in fold.validation}
+        assert fold.validation == tuple(v.id for v in toy.videos if v.subject == aside)
         assert aside != fold.subject and fold.size < plain[fold.subject].size
         used = set(fold.samples["row"].tolist())
         assert not used & rows[aside] and not used & rows[fold.subject]
-        again = plans.loso(SYSTEM, toy, "macro", 3, (fold.subject,), validation=1)[0]
+        again = plans.loso(SYSTEM, toy, "macro", Train(seed=3, validation=1), (fold.subject,))[0]
         assert again.validation == fold.validation  # whichever folds run beside it
     with pytest.raises(UserError, match="train.validation=3 leaves nothing to train on"):
-        plans.loso(SYSTEM, toy, "macro", 3, validation=3)
+        plans.loso(SYSTEM, toy, "macro", Train(seed=3, validation=3))
 
 
 def test_a_fold_stops_after_its_updates(toy):
-    folds = plans.loso(SYSTEM, toy, "macro", seed=0)
+    folds = plans.loso(SYSTEM, toy, "macro", Train())
     steps = [-(-fold.size // 7) for fold in folds]
     assert len(set(steps)) > 1
     updates = 2 * min(steps) + 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from toy import toy_rgbd
 
-from spotjax.config import Sfamnet, Spotformer
+from spotjax.config import Sfamnet, Spotformer, Train
 from spotjax.data import plans, rows
 from spotjax.data.plans import Fold
 from spotjax.systems import build
@@ -38,7 +38,7 @@ def test_a_block_of_rows_stays_whole_and_ends_with_the_data():
 @pytest.mark.parametrize("config", [Sfamnet(), Spotformer(width=16, head_width=4, mlp_width=16)])
 def test_inputs_are_those_of_all_rows(config):
     data, system = toy_rgbd(), build(config, {})
-    folds = plans.loso(system, data, "both", 0)
+    folds = plans.loso(system, data, "both", Train())
     names = system.streams("both")
     used = rows.used(folds, system.reach, len(data.streams[system.valid("both")]))
     taken = rows.take(data.streams, names, used)

@@ -11,6 +11,7 @@ from test_rules import row
 
 from data_prep.readers import placing, rules, samm_lv
 from data_prep.readers.base import Images, Quirks
+from data_prep.video import positions
 from spotjax.config import Annotation, Data
 from spotjax.types import Interval
 
@@ -87,11 +88,11 @@ def test_sampled_tables_of_others(file: str, columns: dict[str, object]) -> None
     length=st.integers(1, 60),
     onset=st.integers(0, 90),
     duration=st.integers(0, 40),
-    every=st.integers(1, 9),
+    every=st.integers(1, 9) | st.floats(1, 9),
     rule=st.sampled_from(["round", "floor"]),
 )
 def test_a_placed_interval_lies_in_its_video(
-    first: int, length: int, onset: int, duration: int, every: int, rule: str
+    first: int, length: int, onset: int, duration: int, every: float, rule: str
 ) -> None:
     annotated = row(onset, onset, onset + duration)
     ids = np.arange(first, first + length)
@@ -99,7 +100,54 @@ def test_a_placed_interval_lies_in_its_video(
     inside = onset <= ids[-1] and onset + duration >= first
     assert (found is not None) == inside
     if found:
-        assert 0 <= found[0] <= found[2] < len(ids[::every])
+        assert 0 <= found[0] <= found[2] < len(positions(length, every))
+
+
+@given(
+    length=st.integers(1, 60),
+    every=st.integers(1, 9) | st.floats(1, 9),
+    rule=st.sampled_from(["round", "floor"]),
+)
+def test_a_kept_frame_is_its_own_row(length: int, every: float, rule: str) -> None:
+    for kept, number in enumerate(np.arange(1, length + 1)[positions(length, every)].tolist()):
+        found = place(row(number, number, number), range(1, length + 1),
+                      sample_every=every, sample_rule=rule)  # fmt: skip
+        assert found == (kept, kept, kept)
+
+
+@given(
+    length=st.integers(1, 60),
+    every=st.integers(2, 9),
+    onset=st.integers(1, 60),
+    duration=st.integers(0, 40),
+    rule=st.sampled_from(["round", "floor"]),
+)
+def test_a_whole_step_is_a_division(
+    length: int, every: int, onset: int, duration: int, rule: str
+) -> None:
+    onset = min(onset, length)
+    numbers = (onset, onset, min(onset + duration, length))
+    found = place(row(*numbers), range(1, length + 1), sample_every=every, sample_rule=rule)
+    divided = [(n - 1) // every if rule == "floor" else round((n - 1) / every) for n in numbers]
+    assert found == tuple(min(value, (length - 1) // every) for value in divided)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "rounded", "floored"),
+    [
+        ((8, 14, 21), (1, 2, 3), (1, 2, 3)),  # the kept frames 7, 13, 20 themselves
+        ((7, 11, 20), (1, 1, 3), (0, 1, 2)),  # 6 / 6.7 = 0.90, 1.49, 2.84
+        ((12, 18, 40), (2, 3, 5), (1, 2, 5)),  # 1.64, 2.54, 5.82: the last kept frame is row 5
+    ],
+)
+def test_a_fraction_of_a_step(
+    numbers: tuple[int, int, int], rounded: tuple[int, ...], floored: tuple[int, ...]
+) -> None:
+    """Of 40 frames, one in 6.7 is kept: 0, 7, 13, 20, 27, 34 (33.5 half to even)."""
+    ids = range(1, 41)
+    assert positions(40, 6.7).tolist() == [0, 7, 13, 20, 27, 34]
+    assert place(row(*numbers), ids, sample_every=6.7) == rounded
+    assert place(row(*numbers), ids, sample_every=6.7, sample_rule="floor") == floored
 
 
 def test_sampling_keeps_the_data_sets_own_numbers() -> None:
@@ -119,3 +167,17 @@ def test_sampling_keeps_the_data_sets_own_numbers() -> None:
     assert video.frames[1].name == "0008.jpg" and video.step == 7
     assert video.intervals == (Interval(2, 3, 7, "macro"),)
     assert video.frame_ids[[2, 7]].tolist() == [15, 50]
+    depth = tuple(Path(f"depth/{n:04d}.png") for n in range(1, 101))
+    with_depth = found._replace(depth=Path("depth"))
+    lists = Images(depth, images.ids, "")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(placing, "list_images", lambda folder: lists)
+        dataset = placing.assemble(
+            annotation, [with_depth], Data(sample_every=6.7), options, name="samm_lv", fps=200.0
+        )
+    video = dataset.videos[0]
+    assert video.fps == 200 / 6.7 and video.step == 6.7
+    assert video.frame_ids.tolist() == [round(6.7 * j) + 1 for j in range(15)]
+    assert [path.stem for path in video.frames] == [f"{n:04d}" for n in video.frame_ids]
+    assert [path and path.stem for path in video.depth] == [path.stem for path in video.frames]
+    assert video.intervals == (Interval(2, 3, 7, "macro"),)  # 14 / 6.7 = 2.09, 3.1, 7.3

@@ -3,9 +3,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_sets import frame
 
-from data_prep.video import ImageFrames, read_grey
+from data_prep.video import FileFrames, ImageFrames, position, positions, read_grey
 from spotjax.errors import UserError
 
 
@@ -67,3 +69,29 @@ def test_a_change_of_size_is_refused(tmp_path: Path) -> None:
     assert len(frames) == 3 and frames[1].shape == (240, 320)
     with pytest.raises(UserError, match=r"img2\.jpg: is 160x120 px, the video's.*320x240"):
         frames[2]
+
+
+@given(length=st.integers(0, 300), step=st.integers(1, 50) | st.floats(1, 50))
+def test_frames_taken(length: int, step: float) -> None:
+    """All round(step j) inside the video, once each; whole steps as a slice takes them."""
+    found = positions(length, step).tolist()
+    assert found == [n for j in range(length) if (n := position(j, step)) < length]
+    assert found == sorted(set(found)) and found[:1] == [0] * min(length, 1)
+    if isinstance(step, int):
+        assert found == list(range(length))[::step]
+
+
+def test_a_file_sampled_by_a_fraction(tmp_path: Path) -> None:
+    """Frame n has grey value 4 n; the frames are decoded in any order."""
+    path = tmp_path / "talk.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    for row in range(40):
+        writer.write(np.full((48, 64, 3), 4 * row, np.uint8))
+    writer.release()
+    frames = FileFrames(path, len(positions(40, 6.7)), 6.7)
+    assert len(frames) == 6
+    for row, wanted in ((0, 0), (1, 7), (2, 13), (5, 34), (3, 20), (4, 27)):
+        assert abs(float(frames[row].mean()) - 4 * wanted) < 2
+        assert frames.where(row) == f"{path}, frame {wanted}"
+    with pytest.raises(IndexError):
+        frames[6]

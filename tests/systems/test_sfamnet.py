@@ -32,7 +32,7 @@ def rgbd():
 def run(data, wanted=(), system=SYSTEM, **changes):
     train = dataclasses.replace(TRAIN, **changes)
     mesh = folds_lib.make_mesh(1)
-    members = plans.loso(system, data, "both", 0, wanted)
+    members = plans.loso(system, data, "both", Train(), wanted)
     members, arrays = training.place(system, "both", data.streams, members, mesh)
     return list(training.train_folds(system, "both", members, arrays, train, mesh))
 
@@ -42,7 +42,7 @@ def leaves(epoch, fold):
 
 
 def fold_of(data, config=CONFIG, subject="s0"):
-    return plans.loso(build(config, {}), data, "both", 0, (subject,))[0].samples
+    return plans.loso(build(config, {}), data, "both", Train(), (subject,))[0].samples
 
 
 def test_targets_are_every_valid_row_and_the_onset_phases(rgbd):
@@ -185,7 +185,7 @@ def test_a_fold_with_nothing_to_learn_is_refused(rgbd):
         v if v.subject == "s0" else v._replace(intervals=v.intervals[1:2]) for v in rgbd.videos
     )
     with pytest.raises(UserError, match="fold s0 has nothing to learn"):
-        plans.loso(SYSTEM, rgbd._replace(videos=videos), "both", 0)
+        plans.loso(SYSTEM, rgbd._replace(videos=videos), "both", Train())
 
 
 def test_an_unknown_emotion_is_refused_and_names_the_keys(rgbd):
@@ -233,7 +233,7 @@ def test_the_held_out_subjects_labels_never_reach_training(rgbd):
 
 def test_a_run_that_goes_on_is_bit_identical(rgbd):
     whole = run(rgbd, wanted=("s1",), epochs=3)
-    members = plans.loso(SYSTEM, rgbd, "both", 0, ("s1",))
+    members = plans.loso(SYSTEM, rgbd, "both", Train(), ("s1",))
     mesh = folds_lib.make_mesh(1)
     members, arrays = training.place(SYSTEM, "both", rgbd.streams, members, mesh)
     train = dataclasses.replace(TRAIN, epochs=3)
@@ -248,10 +248,10 @@ def test_fine_tuning_trains_recognition_alone(rgbd):
     earlier = run(rgbd)[-1].states.variables
     config = dataclasses.replace(CONFIG, classes="seven", fine_tune=True)
     system = build(config, {})
-    members = plans.loso(system, rgbd, "both", 0)
+    members = plans.loso(system, rgbd, "both", Train())
     mesh = folds_lib.make_mesh(1)
     members, arrays = training.place(system, "both", rgbd.streams, members, mesh)
-    states = folds_lib.init_state(system, folds_lib.make_optimizer(TRAIN), 0, len(members))
+    states = folds_lib.init_state(system, folds_lib.make_optimizer(TRAIN), 0, [0] * len(members))
     begun = system.transfer(states.variables, earlier)
     last = list(
         training.train_folds(

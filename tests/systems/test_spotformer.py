@@ -26,7 +26,7 @@ TRAIN = Train(epochs=2, batch=4, optimizer="adamw", learning_rate=1e-3, beta1=0.
 def run(toy, wanted=(), mesh=None, **changes):
     train = dataclasses.replace(TRAIN, **changes)
     mesh = mesh or folds_lib.make_mesh(1)
-    members = plans.loso(SYSTEM, toy, "both", 0, wanted)
+    members = plans.loso(SYSTEM, toy, "both", Train(), wanted)
     members, arrays = training.place(SYSTEM, "both", toy.streams, members, mesh)
     return list(training.train_folds(SYSTEM, "both", members, arrays, train, mesh))
 
@@ -51,7 +51,7 @@ def test_samples_are_blocks_with_an_expression():
 
 
 def batch_of(toy, count):
-    table = plans.loso(SYSTEM, toy, "both", 0)[0].samples
+    table = plans.loso(SYSTEM, toy, "both", Train())[0].samples
     return {name: column[:count] for name, column in table.items()}
 
 
@@ -135,7 +135,7 @@ def test_the_held_out_subjects_labels_never_reach_training(toy):
 
 def test_a_run_that_goes_on_is_bit_identical(toy):
     whole = run(toy, wanted=("s1",), epochs=3)
-    members = plans.loso(SYSTEM, toy, "both", 0, ("s1",))
+    members = plans.loso(SYSTEM, toy, "both", Train(), ("s1",))
     mesh = folds_lib.make_mesh(1)
     members, arrays = training.place(SYSTEM, "both", toy.streams, members, mesh)
     train = dataclasses.replace(TRAIN, epochs=3)
