@@ -41,8 +41,11 @@ def lines(metrics: Mapping[str, Any]) -> Iterator[str]:
         for key, name in CHOICES.items()
         if about.get(key, "fixed") != "fixed"  # thresholds as configured are not worth a word
     ]
+    how = f"{about['subjects']} LOSO folds"
+    if "trained_on" in about:
+        how = f"{about['subjects']} subjects, none seen by {about['trained_on']}"
     yield (
-        f"{about['system']} on {about['data_set']}: {about['subjects']} LOSO folds, "
+        f"{about['system']} on {about['data_set']}: {how}, "
         f"{about['num_videos']} videos, rule {about['rule']}, IoU >= {about['iou']}, "
         + ", ".join(choices)
     )

@@ -167,7 +167,7 @@ def noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     choose what is dropped; for one key no number comes twice.
     """
     value = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
-    for word in jax.random.bits(key, (2,)):
+    for word in jax.random.bits(key, (2,), jnp.uint32):
         value ^= word
         value = (value ^ (value >> 16)) * np.uint32(0x7FEB352D)
         value = (value ^ (value >> 15)) * np.uint32(0x846CA68B)

@@ -38,7 +38,7 @@ def describe(
         **system.about,
         "k": dict(dataset.k),
         "k_source": dataset.manifest["k_source"],
-        "flow": flow.method if (flow := getattr(config.features, "flow", None)) else "farneback",
+        **_flow(config),
         "sample_every": config.data.sample_every,
         "baselines": list(config.baselines.names),
         "epochs": config.train.epochs,
@@ -53,6 +53,14 @@ def describe(
         "command": command_line,
         "config": to_dict(config),
     }
+
+
+def _flow(config: Config) -> dict[str, str]:
+    """How the optical flow was computed, where there is any."""
+    if config.features.name == "cnn3d":
+        return {}
+    flow = getattr(config.features, "flow", None)
+    return {"flow": flow.method if flow else "farneback"}
 
 
 def _epoch_choice(config: Config) -> str:

@@ -132,7 +132,8 @@ def _lead(protocol: Mapping[str, Any], system: str, shown: int) -> str:
     subjects = protocol.get("subjects")
     if subjects is not None:
         count = subjects if isinstance(subjects, int | str) else len(subjects)
-        parts.append(f"· {count} subjects, each held out once")
+        how = "none seen in training" if "trained_on" in protocol else "each held out once"
+        parts.append(f"· {count} subjects, {how}")
     parts.append(f"· {protocol.get('num_videos', shown)} videos")
     return " ".join(parts)
 

@@ -158,7 +158,8 @@ def train_folds(
                     raise
                 raise UserError(
                     f"{problem}: the devices' memory is too small for {count} folds at a time: "
-                    "run the same command again with a smaller --config.train.fold_chunk"
+                    "run the same command again with a smaller --config.train.fold_chunk "
+                    "(--config.pretrain.fold_chunk in pre-training)"
                 ) from None
             steps = (mine >= 0).any(axis=2).sum(axis=1)
             losses += [row[:n] for row, n in zip(of_folds, steps, strict=False)]

@@ -99,12 +99,13 @@ def evaluate_unseen(
 ) -> Any:
     """Score, decode and count; writes the results to `out` and returns metrics.json's content.
 
-    `own` is the data set that the run was trained on.  Raises UserError if both have a subject.
+    `own` is the data set that the run was trained on.  Raises UserError if both have a video.
     """
-    shared = [s for s in dataset.subjects if s in own.subjects]
+    known = {(video.id, video.num_frames) for video in own.videos}
+    shared = [video.id for video in dataset.videos if (video.id, video.num_frames) in known]
     if dataset.name == own.name and shared:
         raise UserError(
-            f"{workdir}: was trained on subject {shared[0]} of {own.name}: use spotjax.evaluate, "
+            f"{workdir}: was trained on the video {shared[0]} of {own.name}: use spotjax.evaluate, "
             "where each video is scored by the fold that has not seen it"
         )
     config = at_rate(config, dataset.videos[0].fps / own.videos[0].fps)

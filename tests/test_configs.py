@@ -30,9 +30,10 @@ def test_every_config_loads_documents_itself_and_builds(file):
         "softnet": 314_817,
         "spotformer": 52_042 if demo else 3_168_778,
         "sfamnet": 8_386 if seven else 7_207,
-        "mesnet": {64: 1_218_606, 112: 2_840_622, 227: 10_065_966}[
-            getattr(loaded.system, "size", 64)
-        ],
+        "cnn3d": 12_701,
+        "mesnet": {64: 1_218_606, 112: 2_840_622, 227: 10_065_966}.get(
+            getattr(loaded.system, "size", 0)
+        ),
     }
     assert sum(x.size for x in jax.tree.leaves(shapes)) == expected[loaded.system.name]
     assert config.from_dict(config.to_dict(loaded)) == loaded

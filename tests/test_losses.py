@@ -242,8 +242,11 @@ def test_weighted_binary_refuses_what_does_not_fit():
     two = jnp.zeros((4, 2))
     with pytest.raises(ValueError, match="3 importances for 2 targets"):
         losses.weighted_binary(two, two, jnp.ones(4), (1, 1, 1))
+    one, four = two[:, 0], jnp.ones(4)
     for logits, targets, weight in (
-        (two, jnp.zeros((4, 1)), jnp.ones(4)), (two, two, jnp.ones(3)), (two[:, 0], two[:, 0], jnp.ones(4)),
-    ):  # fmt: skip
+        (two, two[:, :1], four),
+        (two, two, four[:3]),
+        (one, one, four),
+    ):
         with pytest.raises(AssertionError):
             losses.weighted_binary(logits, targets, weight, (1, 1))

@@ -138,6 +138,39 @@ def toy_clips(subjects: int = 4, videos: int = 2, size: int = 32, seed: int = 0)
     return Dataset("toy", tuple(listed), streams, {"macro": 1, "micro": 1}, manifest)
 
 
+def toy_crops(
+    subjects: int = 4, videos: int = 1, size: int = 32, fps: float = 30.0, seed: int = 0
+) -> Dataset:
+    """The 3D-CNN's stream: a texture whose patch gets brighter while an expression lasts.
+
+    Faces are missing in rows 3 to 7 of each video.
+    """
+    rng = np.random.default_rng(seed)
+    listed, crops, row = [], [], 0
+    for subject in range(subjects):
+        for video in range(videos):
+            length = 40 + 3 * subject + video
+            spans = [
+                Interval(10 + subject, 12 + subject, 14 + subject, "micro"),
+                Interval(24 + video, 28 + video, 34 + video, "macro"),
+            ]
+            images = 90 + 30 * rng.random((size, size)) + rng.normal(0, 2, (length, size, size))
+            for span in spans:
+                place = 4 if span.type == "micro" else 20
+                images[span.onset : span.offset + 1, place : place + 8, 8:24] += 100
+            images[3:8] = 0
+            crops.append(images.astype(np.uint8))
+            frame_ids = np.arange(1, length + 1, dtype=np.int32)
+            listed.append(
+                Video(f"s{subject}", f"v{video}", fps, row, length, frame_ids, tuple(spans))
+            )
+            row += length
+    valid = np.concatenate([images.any(axis=(1, 2)) for images in crops]).astype(np.uint8)
+    streams = {"crops": np.concatenate(crops), "valid_both": valid, "face": valid}
+    manifest = {"quirks": [], "skipped": [], "k_source": "toy", "hash": "toy", "versions": {}}
+    return Dataset("toy", tuple(listed), streams, {"macro": 1, "micro": 1}, manifest)
+
+
 def without_micro(video: Video) -> Video:
     """The video without its micro-expressions."""
     return video._replace(intervals=tuple(i for i in video.intervals if i.type != "micro"))

@@ -82,8 +82,8 @@ def build(config: Cnn3d, k: dict[str, int]) -> System:
         drawn = jax.random.uniform(which, (count, config.stride))
         at = jnp.argmax(jnp.where(samples["there"] > 0, drawn, -1), axis=1)
         label = jnp.take_along_axis(samples["label"], at[:, None, None], axis=1)[:, 0]
-        bounds = jnp.asarray(skips)
-        drawn_skips = jax.random.randint(skip, (count, len(types)), bounds[:, 0], bounds[:, 1] + 1)
+        low, high = jnp.asarray(skips).T[:, None]
+        drawn_skips = jax.random.randint(skip, (count, len(types)), low, high + 1)
         centre = samples["at"] + at
         offsets = _pairs(centre, drawn_skips, config.reference)
         inside = jnp.clip(offsets, 0, samples["ahead"][:, None])

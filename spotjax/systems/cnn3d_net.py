@@ -269,7 +269,7 @@ class _Blocks:
         params = self.variables["params"][f"block{number}"]
         if affine is not None:
             x = self.activated(number - 1, affine, x, keys)
-        y = self.convolved(params, x.reshape(-1, *x.shape[2:]))
+        y = self.convolved(number, x.reshape(-1, *x.shape[2:]))
         y = y.reshape(*x.shape[:2], *y.shape[1:])
         return y, self.spread(params, y, weight) if self.thin(number) else moments(y, weight)
 
@@ -289,8 +289,9 @@ class _Blocks:
         shape = self.shape
         return number == 1 and shape.first_conv == "separable" and shape.formulation == "shift"
 
-    def convolved(self, params: Any, x: jax.Array) -> jax.Array:
+    def convolved(self, number: int, x: jax.Array) -> jax.Array:
         """`[N, 2, H, W, C]` to `[N, 2, H/2, W/2, D]`; D = 1 in a thin block."""
+        params = self.variables["params"][f"block{number}"]
         plain = self.shape.formulation == "conv"
         if "conv" in params:
             kernel = params["conv"]["kernel"]
@@ -299,7 +300,7 @@ class _Blocks:
         if plain:
             return product(conv(x, kernel[..., None]), params["pointwise"]["kernel"])
         y = shifted(x, kernel)
-        return y if x.shape[-1] == 1 else product(y, params["pointwise"]["kernel"])
+        return y if self.thin(number) else product(y, params["pointwise"]["kernel"])
 
     def norm(self, number: int, found: Moments) -> Any:
         """(factor, offset) f32[D] of batch norm and activation, and its new statistics."""

@@ -30,7 +30,7 @@ def new(shape, seed=0):
     leaves, tree = jax.tree.flatten(variables)
     keys = jax.random.split(jax.random.key(seed + 100), len(leaves))
     shaken = [
-        leaf + jax.random.uniform(key, leaf.shape, minval=0.05, maxval=0.3)
+        leaf + jax.random.uniform(key, leaf.shape, minval=-0.2, maxval=0.2) * (leaf.ndim == 1)
         for key, leaf in zip(keys, leaves, strict=True)
     ]
     return jax.tree.unflatten(tree, shaken)
@@ -45,7 +45,7 @@ def objective(params, stats, images, weight, shape, train=True):
     """A number that depends on both logits, each sample in its own way; the new statistics."""
     variables = {"params": params, "batch_stats": stats}
     logits, variables = net.apply(variables, images, weight, train, KEY, shape)
-    share = weight * jnp.linspace(1, 2, len(images))
+    share = weight * (1 + jnp.arange(len(images)) / 4)
     return jnp.sum(share[:, None] * jnp.square(logits - 0.3)), variables["batch_stats"]
 
 
@@ -58,13 +58,28 @@ def gradients(variables, images, shape, weight=None, train=True):
     return slope(variables["params"], variables["batch_stats"], images, weight, shape, train)
 
 
+def in_double(function, *given, **options):
+    """What `function` gives in double precision (moments of a batch norm stay single).
+
+    Single rounding moves some values across a ReLU's corner, and a batch norm takes away the size
+    of the weights before it: the gradient of a separable first block's pointwise kernel is a sum of
+    large terms that is almost 0.
+    """
+    single = jax.tree.map(np.asarray, given)
+    with jax.enable_x64(True):
+        double = jax.tree.map(
+            lambda x: jnp.asarray(x, jnp.float64) if x.dtype == np.float32 else x, single
+        )
+        return jax.tree.map(np.asarray, function(*double, **options))
+
+
 def assert_trees_close(found, expected, relative):
     """Leaves equal within a share of the largest value of the leaf."""
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     for (path, a), b in zip(
         jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True
     ):
-        tolerance = relative * float(np.abs(b).max()) + 1e-6
+        tolerance = relative * float(np.abs(b).max()) + 1e-7
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance, err_msg=jax.tree_util.keystr(path))
 
 
@@ -115,17 +130,17 @@ def test_new_variables():
 # --- both formulations ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize(
-    ("shape", "n"),
+    ("shape", "n", "train"),
     [
-        (SMALL, 4),
-        (SMALL._replace(first_conv="regular"), 4),
-        (SMALL._replace(dropout=0.0, chunk=3), 3),
-        (SMALL._replace(streams=1, lcn=False), 2),
-        (SMALL._replace(size=48, chunk=8), 4),
+        (SMALL, 4, True),
+        (SMALL, 4, False),
+        (SMALL._replace(first_conv="regular"), 4, True),
+        (SMALL._replace(first_conv="regular"), 3, False),
+        (SMALL._replace(dropout=0.0, chunk=3, size=48), 3, True),
+        (SMALL._replace(streams=1, lcn=False), 2, True),
     ],
-    ids=["separable", "regular", "first image once", "one stream", "48 px"],
+    ids=["separable", "in use", "regular", "regular in use", "first image once", "one stream"],
 )
 def test_both_formulations_agree(shape, n, train):
     variables, images = new(shape), pairs(5, n, shape.size)
@@ -137,7 +152,10 @@ def test_both_formulations_agree(shape, n, train):
     assert found[0].shape == (5, 2)
     np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
     assert_trees_close(found[1]["batch_stats"], expected[1]["batch_stats"], 1e-5)
-    found, expected = (gradients(variables, images, s, weight, train) for s in (shape, plain))
+    found, expected = (
+        in_double(partial(gradients, shape=s, train=train), variables, images, weight=weight)
+        for s in (shape, plain)
+    )
     assert_trees_close(found, expected, 1e-5)
     for path, leaf in jax.tree.leaves_with_path(found[1]):
         assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
@@ -146,12 +164,13 @@ def test_both_formulations_agree(shape, n, train):
 def test_both_formulations_agree_at_full_size():
     shape, images = net.Shape(), pairs(3, size=112)
     found, expected = (
-        gradients(new(shape), images, s) for s in (shape, shape._replace(formulation="conv"))
+        in_double(partial(gradients, shape=s), new(shape), images)
+        for s in (shape, shape._replace(formulation="conv"))
     )
-    assert_trees_close(found, expected, 2e-5)
+    assert_trees_close(found, expected, 1e-5)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.data())
 def test_slices_are_the_depthwise_convolution(n, rows, columns, channels, data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**31)))
@@ -207,11 +226,11 @@ def test_both_formulations_learn_the_same_in_a_loop_over_folds():
 
             return lax.fori_loop(0, 3, step, one[0])
 
-        return jax.jit(partial(lax.map, fold))((stacked, images))
+        return in_double(jax.jit(partial(lax.map, fold)), (stacked, images))
 
     found, expected = train(SMALL), train(SMALL._replace(formulation="conv"))
     moved = jax.tree.map(lambda a, b: a - b, found, stacked)
-    assert_trees_close(moved, jax.tree.map(lambda a, b: a - b, expected, stacked), 1e-4)
+    assert_trees_close(moved, jax.tree.map(lambda a, b: a - b, expected, stacked), 1e-5)
     assert min(np.abs(leaf).max() for leaf in jax.tree.leaves(moved["params"]["logits"])) > 1e-3
 
 
@@ -221,38 +240,11 @@ def test_folds_side_by_side_equal_one_after_another(formulation):
     folds = [new(shape, seed) for seed in (0, 1)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *folds)
     images = jnp.stack([pairs(3, seed=seed) for seed in (3, 4)])
-    together = jax.jit(jax.vmap(partial(gradients, shape=shape)))(stacked, images)
+    one = partial(gradients, shape=shape)
+    together = in_double(jax.jit(jax.vmap(one)), stacked, images)
     for i, variables in enumerate(folds):
         mine = jax.tree.map(lambda leaf, i=i: leaf[i], together)
-        assert_trees_close(mine, gradients(variables, images[i], shape), 1e-5)
-
-
-@pytest.mark.parametrize("formulation", FORMULATIONS)
-def test_gradients_are_the_slope(formulation):
-    """Central differences in double precision, along the gradient and two random directions."""
-    shape = SMALL._replace(formulation=formulation)
-    single = jax.tree.map(np.asarray, (new(SMALL), pairs(3)))
-    with jax.enable_x64(True):
-        variables, images = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), single)
-        weight = jnp.ones(3, jnp.float64)
-
-        def value(params):
-            return objective(params, variables["batch_stats"], images, weight, shape)[0]
-
-        params, value = variables["params"], jax.jit(value)
-        found = jax.jit(jax.grad(value))(params)
-        rng = np.random.default_rng(0)
-        random = [jax.tree.map(lambda p: rng.normal(size=p.shape), params) for _ in range(2)]
-        for direction in (found, *random):
-            length = sum(float(jnp.sum(d * d)) for d in jax.tree.leaves(direction)) ** 0.5
-            there, back = (
-                jax.tree.map(lambda p, d, s=sign, n=length: p + s * 1e-5 / n * d, params, direction)
-                for sign in (1, -1)
-            )
-            pairs_ = zip(jax.tree.leaves(found), jax.tree.leaves(direction), strict=True)
-            expected = sum(float(jnp.sum(a * b)) for a, b in pairs_) / length
-            difference = float(value(there) - value(back)) / 2e-5
-            np.testing.assert_allclose(difference, expected, rtol=1e-3, atol=1e-3)
+        assert_trees_close(mine, in_double(one, variables, images[i]), 1e-5)
 
 
 # --- streams --------------------------------------------------------------------------------------
@@ -313,12 +305,12 @@ def test_contrast_and_brightness_do_not_matter():
     found, expected = (
         forward(new(SMALL), x, jnp.ones(2), False, KEY, SMALL)[0] for x in (lighter, images)
     )
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
     plain = SMALL._replace(lcn=False)
     found, expected = (
         forward(new(plain), x, jnp.ones(2), False, KEY, plain)[0] for x in (lighter, images)
     )
-    assert np.abs(found - expected).max() > 1e-2
+    assert np.abs(found - expected).max() > 2e-4
 
 
 # --- batch norm, dropout, padding -----------------------------------------------------------------
@@ -332,7 +324,7 @@ def test_running_statistics_of_the_first_block_by_hand(formulation):
     _, after = forward(variables, images, jnp.ones(3), True, KEY, shape)
     block = variables["params"]["block1"]
     x = net.conv(images.reshape(6, 2, 32, 32, 1), block["depthwise"]["kernel"][..., None])
-    y = np.asarray(x * block["pointwise"]["kernel"][0], np.float64).reshape(-1, 4)
+    y = np.asarray(x, np.float64).reshape(-1, 1) * np.asarray(block["pointwise"]["kernel"])
     before, found = (v["batch_stats"]["block1"]["norm"] for v in (variables, after))
     expected = 0.99 * before["mean"] + 0.01 * y.mean(0)
     np.testing.assert_allclose(found["mean"], expected, rtol=1e-5)
@@ -356,24 +348,12 @@ def test_in_use_the_running_statistics_count_and_stay(formulation):
 @pytest.mark.parametrize("formulation", FORMULATIONS)
 def test_padding_reaches_neither_statistics_nor_gradients(formulation):
     shape = SMALL._replace(formulation=formulation)
-    images = pairs(3)
-    expected = gradients(new(shape), images, shape)
-    padded = jnp.concatenate([images, 5 * pairs(2, seed=9)])
-    weight = jnp.asarray([1.0, 1, 1, 0, 0])
-    share = 1 + np.arange(5) / 2  # objective()'s share of the first three samples without padding
-
-    @jax.jit
-    def padded_slope(variables):
-        def value(params):
-            logits, after = net.apply(
-                {**variables, "params": params}, padded, weight, True, KEY, shape
-            )
-            error = jnp.square(logits - 0.3)
-            return jnp.sum((weight * share)[:, None] * error), after["batch_stats"]
-
-        return jax.value_and_grad(value, has_aux=True)(variables["params"])
-
-    assert_trees_close(padded_slope(new(shape)), expected, 1e-5)
+    images, strange = pairs(3), 5 * pairs(2, seed=9)
+    one = partial(gradients, shape=shape)
+    expected = in_double(one, new(shape), images)
+    padded, weight = jnp.concatenate([images, strange]), jnp.asarray([1.0, 1, 1, 0, 0])
+    found = in_double(one, new(shape), padded, weight=weight)
+    assert_trees_close(found, expected, 1e-5)
 
 
 @pytest.mark.parametrize("formulation", FORMULATIONS)
@@ -385,11 +365,14 @@ def test_a_batch_of_padding_only_changes_nothing(formulation):
     assert all(not np.any(leaf) for leaf in jax.tree.leaves(change))
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 3, 64])
+@pytest.mark.parametrize("chunk", [1, 64])
 def test_chunks_do_not_matter(chunk):
     images = pairs(4)
-    found = gradients(new(SMALL), images, SMALL._replace(chunk=chunk))
-    assert_trees_close(found, gradients(new(SMALL), images, SMALL), 1e-5)
+    found, expected = (
+        in_double(partial(gradients, shape=shape), new(SMALL), images)
+        for shape in (SMALL._replace(chunk=chunk), SMALL)
+    )
+    assert_trees_close(found, expected, 1e-5)
 
 
 def test_dropout_drops_a_share_of_each_sample_by_its_key():
@@ -416,10 +399,9 @@ def test_dropout_drops_a_share_of_each_sample_by_its_key():
 
 
 @pytest.mark.parametrize("formulation", FORMULATIONS)
-@pytest.mark.parametrize("value", [0.0, 0.7])
-def test_images_without_contrast_leave_gradients_finite(value, formulation):
+def test_images_without_contrast_leave_gradients_finite(formulation):
     shape = SMALL._replace(formulation=formulation)
-    images = jnp.full((3, 4, 32, 32), value).at[2].set(pairs(1)[0])
+    images = jnp.full((3, 4, 32, 32), 0.7).at[1].set(0).at[2].set(pairs(1)[0])
     for given_ in (images, images[:2]):
         (loss, stats), change = gradients(new(shape), given_, shape)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((loss, stats, change)))
