@@ -22,7 +22,6 @@ What the paper leaves open, and what is done here (each a key of the config):
     the held-out ones.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -155,7 +154,7 @@ def build(config: Cnn3d, k: dict[str, int]) -> System:
         streams=lambda problem: ("crops",),
         about=about,
         valid=lambda problem: "valid_both",
-        reach=back + config.stride + math.ceil(farthest),
+        reach=back + config.stride + farthest,
         scored=scored,
         judge=judge,
         merits=1,
