@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spotjax import config as config_lib
-from spotjax import files, run_tables, rundir
+from spotjax import files, headline, run_tables, rundir
 from spotjax.cli import load_config, parse, parser, presets
 from spotjax.config import Config
 from spotjax.errors import UserError, command, one_line
@@ -117,32 +117,37 @@ def row_of(name: str, run: Path) -> dict[str, Any]:
     metrics = run_tables.read_results(run)
     about, results = metrics["protocol"], metrics["results"]
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"preset": name, "run": str(run)}
-    for type in ("macro", "micro"):
-        row |= {f"{type}_{key}": results[type][key] for key in ("f1", "tp", "fp", "fn")}
-    row["overall_f1"] = results["overall"]["f1"]
+    for type in headline.types_of(about):
+        keys = ("f1",) if type == "overall" else ("f1", "tp", "fp", "fn")
+        row |= {f"{type}_{key}": results[type][key] for key in keys}
     if recognised := metrics.get("recognition"):
         row |= {key: recognised["ground_truth"][key] for key in ("uf1", "uar")}
         row["strs"] = recognised["analysis"][recognised["rule"]]["strs"]
-    return row | {key: about[key] for key in ("rule", "epoch_choice", "seed")}
+    row |= {key: about[key] for key in ("rule", "epoch_choice", "seed")}
+    if (thresholds := about.get("threshold_choice", "fixed")) != "fixed":
+        row["epoch_choice"] += f", thresholds {thresholds}"
+    return row
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
     """The table on the terminal."""
-    emotions = any(row["uf1"] != "" for row in rows)
-    print(f"\n{'preset':<18}{'macro F1':>9}{'TP/FP/FN':>14}{'micro F1':>9}{'TP/FP/FN':>14}"
-          f"{'overall':>9}" + (f"{'UF1':>8}{'UAR':>8}{'STRS':>8}" if emotions else ""))  # fmt: skip
+    types = [t for t in ("macro", "micro") if any(row[f"{t}_f1"] != "" for row in rows)]
+    others = [
+        (key, title)
+        for key, title in (("overall_f1", "overall"), ("uf1", "UF1"), ("uar", "UAR"),
+                           ("strs", "STRS"))
+        if any(row[key] != "" for row in rows)
+    ]  # fmt: skip
+    columns = "".join(f"{f'{type} F1':>9}{'TP/FP/FN':>14}" for type in types)
+    print(f"\n{'preset':<18}{columns}" + "".join(f"{title:>9}" for _, title in others))
     for row in rows:
         cells = f"{row['preset']:<18}"
-        for type in ("macro", "micro"):
+        for type in types:
             counts = "/".join(str(row[f"{type}_{key}"]) for key in ("tp", "fp", "fn"))
             cells += f"{row[f'{type}_f1']:>9.4f}{counts:>14}"
-        cells += f"{row['overall_f1']:>9.4f}"
-        if emotions:
-            cells += "".join(
-                f"{row[key]:>8.4f}" if row[key] != "" else f"{'-':>8}"
-                for key in ("uf1", "uar", "strs")
-            )
-        oracle = row["epoch_choice"] == "oracle"
+        for key, _ in others:
+            cells += f"{row[key]:>9.4f}" if row[key] != "" else f"{'-':>9}"
+        oracle = "oracle" in row["epoch_choice"]
         print(cells + ("  oracle: chosen on the test subjects, no result" if oracle else ""))
 
 
