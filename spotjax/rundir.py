@@ -86,8 +86,8 @@ def open_run(workdir: Path, config: Config, data_hash: str, shards: Path) -> Non
             )
         if saved_hash != data_hash:
             raise UserError(
-                f"{path}: this run was trained on other features ({saved_hash}, the shards are "
-                f"{data_hash}): choose another --workdir"
+                f"{path}: this run was trained on other features or labels ({saved_hash}, the "
+                f"shards are {data_hash}): choose another --workdir"
             )
     values = {
         "config": config_lib.to_dict(config),

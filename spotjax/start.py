@@ -29,11 +29,17 @@ def check(config: Config, system: System) -> None:
     streams.  Validation needs a system or stage that can judge, and something kept aside.
     """
     _check_validation("train", config.train, system)
+    _check_choices(config, system)
     if config.pretrain is not None:
         if system.before is None:
             raise UserError(f"pretrain: {system.name} has no stage before; set it to none")
         assert config.pretraining is not None
         _check_validation("pretrain", config.pretraining, system.before)
+        if config.train.start:
+            raise UserError(
+                f"--config.train.start={config.train.start}: each fold starts from the "
+                "pre-training of its own; leave it out, or set --config.pretrain=none"
+            )
     if not config.train.start:
         return
     start = Path(config.train.start)
@@ -54,9 +60,34 @@ def check(config: Config, system: System) -> None:
         checkpoints.read_finished(start, problem)
 
 
+def _check_choices(config: Config, system: System) -> None:
+    """Raise UserError if the evaluation could not choose what it is asked to."""
+    options, train = config.evaluation, config.train
+    if not config.evaluate:
+        return
+    if options.threshold_choice != "fixed" and system.tune is None:
+        raise UserError(
+            f"evaluation.threshold_choice={options.threshold_choice}: {system.name} has no "
+            "thresholds to choose; set it to fixed"
+        )
+    if "validation" in (options.threshold_choice, options.epoch_choice) and not train.validation:
+        raise UserError(
+            "evaluation.threshold_choice or epoch_choice is validation, but train.validation=0 "
+            "keeps nothing aside: set for example --config.train.validation=0.2"
+        )
+    if options.epoch_choice != "last" and not train.score_every:
+        raise UserError(
+            f"evaluation.epoch_choice={options.epoch_choice}: no curves of single epochs are kept: "
+            "set --config.train.score_every=1"
+        )
+
+
 def _check_validation(section: str, train: Train, system: System) -> None:
     if train.validate_every and (system.judge is None or not train.validation):
-        what = "cannot be judged" if system.judge is None else "needs train.validation"
+        what = "needs train.validation, for example 0.2"
+        if system.judge is None:
+            what = "cannot be judged in training"
+            what += "; its pre-training can: pretrain.validate_every" if system.before else ""
         raise UserError(f"{section}.validate_every={train.validate_every}: {system.name} {what}")
     for key in ("patience", "initialisations"):
         if getattr(train, key) > (key == "initialisations") and not train.validate_every:

@@ -24,7 +24,19 @@ TYPES = (*EXPRESSION_TYPES, "overall", None)
 WORDS = ("paper", "table", "data_set", "system", "metric", "type", "variant")
 WORDS_SHOWN = ("paper", "table", "system", "variant", "type", "metric")
 PROTOCOL = (
-    *("rule", "videos", "epoch_choice", "interval", "flow", "seed", "k", "p", "iou", "epochs"),
+    *(
+        "rule",
+        "videos",
+        "epoch_choice",
+        "threshold_choice",
+        "interval",
+        "flow",
+        "seed",
+        "k",
+        "p",
+        "iou",
+        "epochs",
+    ),
     "sample_every",
 )
 """Entries of a run's protocol that decide whether two numbers compare."""
@@ -230,6 +242,8 @@ def _protocol(about: Mapping[str, Any]) -> list[str]:
         value = about.get(key)
         if isinstance(value, Mapping):
             value = " ".join(f"{name} {item}" for name, item in value.items())
+        if value == "oracle":
+            value = "oracle (chosen on the test subjects, no result)"
         if value is not None:
             words.append(f"{key.replace('_', ' ')} {value}")
     return words

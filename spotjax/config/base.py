@@ -33,3 +33,10 @@ def number(value: Any) -> Any:
     if not isinstance(value, int | float) or isinstance(value, float) and not math.isfinite(value):
         raise PydanticCustomError("number", "input should be a number such as 7 or 6.7")
     return value
+
+
+def share(value: float) -> float:
+    """A share below 1 or a whole number; anything else is refused."""
+    if value > 1 and not isinstance(value, int):
+        raise PydanticCustomError("share", "input should be a share below 1 or a whole number")
+    return value

@@ -6,9 +6,9 @@ import os
 from dataclasses import fields, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
-from spotjax.config.base import number, section, words
+from spotjax.config.base import number, section, share, words
 from spotjax.config.baselines import Baselines
 from spotjax.config.data import Data
 from spotjax.config.features import (
@@ -64,7 +64,7 @@ class Stage:
         default=1,
         ge=1,
         description="trained side by side for each fold; the one best in validation stays "
-        "(needs train.validate_every)",
+        "(needs validate_every beside it)",
     )
     checkpoint_every: int = Field(
         default=1, ge=1, description="epochs between two checkpoints; the last one has its own"
@@ -92,7 +92,7 @@ class Train(Stage):
         description="run directory whose trained folds are the start, each fold from the one that "
         "held out the same subject (SFAMNet's fine-tuning for seven emotions)",
     )
-    validation: Annotated[int | float, BeforeValidator(number)] = Field(
+    validation: Annotated[int | float, BeforeValidator(number), AfterValidator(share)] = Field(
         default=0,
         ge=0,
         description="kept out of each fold's training, to choose by: so many of its other subjects "
@@ -137,8 +137,9 @@ class Evaluate:
     )
     threshold_choice: Literal["fixed", "validation", "oracle"] = Field(
         default="fixed",
-        description="thresholds as configured, those of best F1 on each fold's validation videos, "
-        "or (oracle) on the held-out videos, only to compare with papers that did so",
+        description="thresholds as configured, those (of a grid) that are best on each fold's "
+        "validation videos, or (oracle) on the held-out videos, only to compare with papers that "
+        "did so",
     )
     bootstrap: int = Field(
         default=1000, ge=0, description="resamplings of subjects for the 95 % interval; 0: none"

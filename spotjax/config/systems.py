@@ -184,7 +184,7 @@ class Mesnet:
         description="the CRN uses the backbone's temporal convolutions (table VI's ablation)",
     )
     clips_micro: int = Field(
-        default=10, ge=0, description="training clips for each micro-expression (r_tME)"
+        default=10, ge=1, description="training clips for each micro-expression (r_tME)"
     )
     clips_macro: int = Field(
         default=4, ge=0, description="clips with a macro-expression alone, for each micro (r_tMaE)"
