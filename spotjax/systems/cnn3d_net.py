@@ -39,7 +39,6 @@ from jax import lax
 from spotjax.errors import UserError
 from spotjax.layers import BatchNorm, Moments, dropped, joined, moments, product
 from spotjax.systems import cnn3d_images
-from spotjax.systems.cnn3d_images import augment as augment
 
 TIMES, TAPS, STRIDE = 2, 3, 2
 """Images of a clip; taps of a kernel along each axis; step in both directions of an image."""

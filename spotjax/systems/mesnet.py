@@ -194,9 +194,6 @@ def pretraining(config: Mesnet) -> System:
         right = jnp.argmax(logits, axis=1) == samples["label"]
         return jnp.stack([right * 1.0, -cross_entropy(logits, samples["label"] == 0)], axis=1)
 
-    def nothing(*_: Any, **__: Any) -> Any:
-        raise NotImplementedError("the pre-training stage spots nothing")
-
     return System(
         name="mesnet",
         problems=("pretrain",),
@@ -206,8 +203,8 @@ def pretraining(config: Mesnet) -> System:
         inputs=inputs,
         apply=apply,
         loss=loss,
-        scores=nothing,
-        decode=nothing,
+        scores=lambda outputs: jax.nn.softmax(outputs[0])[:, 0],
+        decode=lambda curves, valid, **_: ([], {}),  # clips, not videos: nothing is spotted
         streams=lambda problem: ("flow",),
         types=("micro",),
         valid=lambda problem: "valid_both",
