@@ -1,11 +1,14 @@
 """Parameters that authors released, as parameters of our networks (NumPy only).
 
-A release's file is a mapping from tensor names to arrays, PyTorch's state dict; reading it is the
-caller's affair.  Weights of convolutions turn from [out, in, rows, columns] to [rows, columns, in,
-out], of linear layers from [out, in] to [in, out].
+A release's file is a mapping from tensor names to arrays; `spotjax.released_files` reads it.
 
-Four of SFAMNet's hundred released folds are NaN (subjects 3, 10, 40 and 144, probably for a last
-batch without any emotion to learn from): `non_finite` tells them.
+**SFAMNet** (PyTorch's state dict): weights of convolutions turn from [out, in, rows, columns] to
+[rows, columns, in, out], of linear layers from [out, in] to [in, out].  Four of its hundred folds
+are NaN (subjects 3, 10, 40 and 144, probably for a last batch without any emotion to learn from):
+`non_finite` tells them.
+
+**SOFTNet** (Keras): its layouts are ours.  Keras numbers layers by what the session has made before
+(conv2d_3, ...), so a layer is told by the shape of its kernel; no two of SOFTNet's are alike.
 """
 
 import re
@@ -33,6 +36,14 @@ UNUSED = re.compile(
     r"\.(weight|bias|running_mean|running_var|num_batches_tracked)"
 )
 """SFAMNet's batch norms: made, never called."""
+SOFTNET_LAYERS = {
+    (5, 5, 1, 3): "conv_u",
+    (5, 5, 1, 5): "conv_v",
+    (5, 5, 1, 8): "conv_strain",
+    (784, 400): "dense1",
+    (400, 1): "dense2",
+}
+"""SOFTNet's layers by the shape of their kernel."""
 
 
 def sfamnet_tensors(classes: int) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
@@ -81,6 +92,41 @@ def sfamnet(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
             place = place.setdefault(key, {})
         axes = (2, 3, 1, 0) if value.ndim == 4 else range(value.ndim)[::-1]
         place[path[-1]] = np.ascontiguousarray(value.transpose(axes), dtype=np.float32)
+    return params
+
+
+def softnet(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """SOFTNet's released tensors as `params` of `spotjax.systems.softnet`, f32 arrays.
+
+    Names are `.../<layer>/kernel:0` and `.../<layer>/bias:0`.  Raises UserError for a tensor of
+    another name or shape, a layer that is there twice, and a missing layer.  NaN passes: ask
+    `non_finite`.
+    """
+    layers: dict[str, dict[str, np.ndarray]] = {}
+    for name, value in tensors.items():
+        layer, _, part = name.removesuffix(":0").rpartition("/")
+        if part not in ("kernel", "bias"):
+            raise UserError(f"SOFTNet has no tensor {name}: is the file of its release?")
+        layers.setdefault(layer, {})[part] = np.asarray(value)
+    params: dict[str, Any] = {}
+    for layer, parts in layers.items():
+        if lacking := [part for part in ("kernel", "bias") if part not in parts]:
+            raise UserError(f"tensor {layer}/{lacking[0]} is missing: is the file cut?")
+        kernel, bias = parts["kernel"], parts["bias"]
+        place = SOFTNET_LAYERS.get(kernel.shape)
+        if place is None or place in params:
+            how = "has no layer of it" if place is None else "has one layer of it"
+            raise UserError(f"tensor {layer}/kernel has shape {kernel.shape}: SOFTNet {how}")
+        if bias.shape != kernel.shape[-1:]:
+            raise UserError(
+                f"tensor {layer}/bias has shape {bias.shape}: SOFTNet's is {kernel.shape[-1:]}"
+            )
+        params[place] = {
+            part: np.ascontiguousarray(value, dtype=np.float32) for part, value in parts.items()
+        }
+    for shape, place in SOFTNET_LAYERS.items():
+        if place not in params:
+            raise UserError(f"SOFTNet's layer with a kernel of {shape} ({place}) is missing")
     return params
 
 

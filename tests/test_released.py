@@ -1,19 +1,16 @@
-import io
-import pickle
 import re
-import zipfile
 from functools import cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch_file
 from reference import shared_file
 
-from spotjax import released
+from spotjax import released, released_files
 from spotjax.errors import UserError
 from spotjax.systems import sfamnet_net as net
+from spotjax.systems import softnet
 
 SUBJECTS = ("1", "150")
 CLASSES = (4, 7)
@@ -26,7 +23,9 @@ BATCH_NORM = {
 
 @cache
 def state(classes, subject):
-    return torch_file.read(shared_file(f"weights/sfamnet/{classes}emo_subject_{subject}.pkl"))
+    return released_files.read_torch(
+        shared_file(f"weights/sfamnet/{classes}emo_subject_{subject}.pkl")
+    )
 
 
 def made_up(classes=4):
@@ -167,6 +166,64 @@ def test_every_tensor_with_a_bad_value_is_named():
     assert sorted(released.non_finite(given)) == ["conv2.bias", "fc_spot.weight"]
 
 
+# --- SOFTNet --------------------------------------------------------------------------------------
+
+
+def keras_tensors(first=0):
+    """Tensors of the release's names and shapes; Keras counts the layers of a session."""
+    rng = np.random.default_rng(5)
+    found = {}
+    layers = [("conv2d", shape) for shape in list(released.SOFTNET_LAYERS)[:3]]
+    layers += [("dense", shape) for shape in list(released.SOFTNET_LAYERS)[3:]]
+    for number, (kind, shape) in enumerate(layers):
+        count = first + (number if kind == "conv2d" else number - 3)
+        name = kind if not count else f"{kind}_{count}"
+        found[f"{name}/{name}/kernel:0"] = rng.normal(size=shape).astype(np.float32)
+        found[f"{name}/{name}/bias:0"] = rng.normal(size=shape[-1:]).astype(np.float32)
+    return found
+
+
+@pytest.mark.parametrize("first", [0, 6])
+def test_softnets_tree_is_the_networks(first):
+    given = keras_tensors(first)
+    params = released.softnet(given)
+    new = jax.eval_shape(softnet.Network().init, jax.random.key(0), np.zeros((1, 42, 42, 3)))
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), params) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), new["params"]
+    )
+    kernels = {"conv_u": "conv2d", "conv_v": "conv2d_1", "conv_strain": "conv2d_2"}
+    kernels |= {"dense1": "dense", "dense2": "dense_1"}
+    if not first:
+        for ours, theirs in kernels.items():
+            for part in ("kernel", "bias"):
+                expected = given[f"{theirs}/{theirs}/{part}:0"]
+                np.testing.assert_array_equal(params[ours][part], expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"dense/dense/bias:0": None}, "tensor dense/dense/bias is missing"),
+        ({"dense/dense/kernel:0": None}, "tensor dense/dense/kernel is missing"),
+        (
+            {"conv2d_1/conv2d_1/kernel:0": None, "conv2d_1/conv2d_1/bias:0": None},
+            r"kernel of \(5, 5, 1, 5\) \(conv_v\) is missing",
+        ),
+        ({"conv2d/conv2d/kernel:0": np.zeros((5, 5, 1, 4))}, r"\(5, 5, 1, 4\): SOFTNet has no"),
+        (
+            {"conv2d/conv2d/kernel:0": np.zeros((5, 5, 1, 5)), "conv2d/conv2d/bias:0": np.ones(5)},
+            r"\(5, 5, 1, 5\): SOFTNet has one",
+        ),
+        ({"dense/dense/bias:0": np.zeros(40)}, r"bias has shape \(40,\): SOFTNet's is \(400,\)"),
+        ({"norm/norm/gamma:0": np.zeros(3)}, "has no tensor norm/norm/gamma:0"),
+    ],
+)
+def test_other_tensors_are_not_softnets(changes, words):
+    given = {name: t for name, t in (keras_tensors() | changes).items() if t is not None}
+    with pytest.raises(UserError, match=words):
+        released.softnet(given)
+
+
 # --- PyTorch --------------------------------------------------------------------------------------
 
 
@@ -199,45 +256,3 @@ def test_outputs_and_gradients_of_pytorch(classes, source, formulation):
     slope = jax.grad(total)(params)
     for a, b in zip(jax.tree.leaves(slope), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max() + 1e-8)
-
-
-# --- the reader of PyTorch's files ----------------------------------------------------------------
-
-
-def write(path, body):
-    """A file of PyTorch's form around a pickle, with six numbers in storage 0."""
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("fold/data.pkl", body)
-        archive.writestr("fold/data/0", np.arange(6, dtype="<f4").tobytes())
-    return path
-
-
-def tensor_pickle(size, stride, offset):
-    """`{"a": tensor}` as `torch.save` pickles it, written by hand."""
-    out = io.BytesIO()
-    out.write(b"\x80\x02}X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n(")
-    out.write(b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00")
-    out.write(b"cpuK\x06tQ")
-    out.write(b"K%c(%st" % (offset, b"".join(b"K%c" % n for n in size)))
-    out.write(b"(%st" % b"".join(b"K%c" % n for n in stride))
-    out.write(b"\x89Nt" + b"Rs.")
-    return out.getvalue()
-
-
-def test_a_tensor_is_read_by_its_strides(tmp_path):
-    transposed = tensor_pickle((3, 2), (1, 3), 0)
-    found = torch_file.read(write(tmp_path / "a.pkl", transposed))["a"]
-    np.testing.assert_array_equal(found, [[0, 3], [1, 4], [2, 5]])
-    shifted = tensor_pickle((2,), (2,), 1)
-    found = torch_file.read(write(tmp_path / "b.pkl", shifted))["a"]
-    np.testing.assert_array_equal(found, [1, 3])
-
-
-def test_a_pickle_that_names_anything_else_is_refused(tmp_path):
-    class Harmful:
-        def __reduce__(self):
-            return print, ("run",)
-
-    path = write(tmp_path / "bad.pkl", pickle.dumps({"a": Harmful()}))
-    with pytest.raises(pickle.UnpicklingError, match="print is not a part of a state dict"):
-        torch_file.read(path)

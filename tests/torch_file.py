@@ -1,44 +1,59 @@
-"""Tensors of a file that `torch.save` wrote, without PyTorch and without running code from it."""
+"""Files of the form that `torch.save` writes, made without PyTorch; hostile ones included."""
 
-import pickle
 import zipfile
-from collections import OrderedDict
 
 import numpy as np
 
-STORAGES = {"FloatStorage": np.float32, "LongStorage": np.int64}
+KINDS = {np.dtype("<f4"): "FloatStorage", np.dtype("<i8"): "LongStorage"}
 
 
-def _tensor(storage, offset, size, stride, *_):
-    strides = [storage.itemsize * step for step in stride]
-    view = np.lib.stride_tricks.as_strided(storage[offset:], size, strides, writeable=False)
-    return view.copy()
+def word(text):
+    data = text.encode()
+    return b"X" + len(data).to_bytes(4, "little") + data
 
 
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, archive, root):
-        super().__init__(archive.open(f"{root}/data.pkl"))
-        self.archive, self.root = archive, root
-
-    def find_class(self, module, name):
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _tensor
-        if module == "torch" and name in STORAGES:
-            return np.dtype(STORAGES[name])
-        raise pickle.UnpicklingError(f"{module}.{name} is not a part of a state dict")
-
-    def persistent_load(self, key):
-        kind, dtype, number, _device, count = key
-        assert kind == "storage"
-        values = np.frombuffer(self.archive.read(f"{self.root}/data/{number}"), dtype)
-        assert len(values) == count
-        return values
+def number(value):
+    return b"J" + int(value).to_bytes(4, "little", signed=True)
 
 
-def read(path):
-    """The state dict of a file: tensor names to arrays."""
-    with zipfile.ZipFile(path) as archive:
-        (pickled,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-        return dict(_Unpickler(archive, pickled.rsplit("/", 1)[0]).load())
+def tup(*parts):
+    return b"(" + b"".join(parts) + b"t"
+
+
+def tensor(storage, count, size, stride, offset=0, kind="FloatStorage"):
+    """The instructions that rebuild one tensor; `stride` and `offset` in numbers."""
+    described = tup(word("storage"), b"ctorch\n" + kind.encode() + b"\n", word(str(storage)),
+                    word("cpu"), number(count)) + b"Q"  # fmt: skip
+    shape, step = tup(*map(number, size)), tup(*map(number, stride))
+    hooks = b"ccollections\nOrderedDict\n)R"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n" + tup(
+        described, number(offset), shape, step, b"\x89", hooks
+    ) + b"R"  # fmt: skip
+
+
+def program(entries):
+    """The pickle of an ordered dict of `entries`, (name, instructions), with torch's metadata."""
+    pairs = b"".join(word(name) + instructions for name, instructions in entries)
+    metadata = b"}" + word("_metadata") + b"}s"
+    return b"\x80\x02ccollections\nOrderedDict\n)Rq\x00(" + pairs + b"u" + metadata + b"b."
+
+
+def write(path, pickled, storages=()):
+    """A zip with a pickle and its storages, arrays in order."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("fold/data.pkl", pickled)
+        for place, values in enumerate(storages):
+            archive.writestr(f"fold/data/{place}", np.ascontiguousarray(values).tobytes())
+        archive.writestr("fold/version", "3\n")
+    return path
+
+
+def save(path, state):
+    """What `torch.save` makes of a state dict of arrays."""
+    entries = []
+    for place, (name, value) in enumerate(state.items()):
+        value = np.asarray(value)
+        stride = [step // value.itemsize for step in np.ascontiguousarray(value).strides]
+        shape = (value.size, value.shape, stride if value.ndim else ())
+        entries.append((name, tensor(place, *shape, kind=KINDS[value.dtype])))
+    return write(path, program(entries), list(state.values()))
