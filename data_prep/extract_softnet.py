@@ -60,7 +60,7 @@ def extract(
     no face, or a frame cannot be read.
     """
     length, longest = video.num_frames, max(k.values())
-    if length <= 2 * longest:
+    if length <= 2 * longest and video.live is None:
         kind = max(k, key=lambda name: k[name])
         raise UserError(
             f"{video.place}: {length} frames are too few: k_{kind}={longest} needs "

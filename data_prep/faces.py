@@ -40,6 +40,10 @@ _WIDEN = np.array([-0.03, -0.12, 0.0, -0.10])
 and height (mean over five faces)."""
 
 
+class NoFace(UserError):
+    """No frame of a video shows a face."""
+
+
 class Face(NamedTuple):
     """A face in a frame."""
 
@@ -75,10 +79,23 @@ class Dlib68:
         found = self._detector(frame, 1)
         if not found:
             return None
-        largest = max(found, key=lambda rectangle: rectangle.area())
-        points = self._predictor(frame, largest).parts()
+        return self._face(frame, max(found, key=lambda rectangle: rectangle.area()))
+
+    def find_all(self, frame: np.ndarray, width: int) -> list[Face]:
+        """All faces of `frame` u8[H, W], the largest first, looked for in `width` px at most."""
+        scale = min(1.0, width / frame.shape[1])
+        small = frame
+        if scale < 1:
+            small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        found = sorted(self._detector(small, 1), key=lambda rectangle: -rectangle.area())
+        if scale < 1:
+            found = [_grown(rectangle, 1 / scale) for rectangle in found]
+        return [self._face(frame, rectangle) for rectangle in found]
+
+    def _face(self, frame: np.ndarray, rectangle: Any) -> Face:
+        points = self._predictor(frame, rectangle).parts()
         landmarks = np.array([(point.x, point.y) for point in points], np.float32)
-        return Face(_clamped(_edges(largest), frame), landmarks)
+        return Face(_clamped(_edges(rectangle), frame), landmarks)
 
     def present(self, frame: np.ndarray, row: int, box: tuple[int, int, int, int]) -> bool:
         """Whether the detector, made lenient, fires at `box` (3-5 ms: only its surroundings)."""
@@ -93,7 +110,7 @@ class Dlib68:
         found, _, _ = self._detector.run(np.ascontiguousarray(small), 0, _LENIENT)
         origin = np.array((region[0], region[1]) * 2)
         return any(
-            _iou(np.array(_edges(rectangle)) / scale + origin, box) >= _OVERLAP
+            iou(np.array(_edges(rectangle)) / scale + origin, box) >= _OVERLAP
             for rectangle in found
         )
 
@@ -120,11 +137,13 @@ class CsvLandmarks:
     def present(self, frame: np.ndarray, row: int, box: tuple[int, int, int, int]) -> bool:
         """Whether the file has a face at `box` in this row."""
         face = self.find(frame, row)
-        return face is not None and _iou(np.array(face.box), box) >= _OVERLAP
+        return face is not None and iou(np.array(face.box), box) >= _OVERLAP
 
 
 def backend(face: config_lib.Face, video: RawVideo) -> LandmarkBackend:
     """The backend of `config.features.face` for `video`.  Raises UserError if it cannot run."""
+    if video.live is not None:
+        return video.live[1]
     if face.backend == "dlib":
         return Dlib68(face.check_every)
     file = Path(face.csv) / video.subject / f"{video.name}.csv"
@@ -147,7 +166,7 @@ def find_face(finder: LandmarkBackend, frames: Frames) -> tuple[Face, np.ndarray
 
     It is looked for in each of the first `check_every` frames, then in every `check_every`-th.
     Presence is checked every `check_every` frames; a frame takes the answer of the nearest check
-    (of the later one when two are equally near).  Raises UserError if no frame has a face.
+    (of the later one when two are equally near).  Raises NoFace if no frame has a face.
     """
     face = None
     every = finder.check_every
@@ -156,7 +175,7 @@ def find_face(finder: LandmarkBackend, frames: Frames) -> tuple[Face, np.ndarray
         if (face := finder.find(frames[row], row)) is not None:
             break
     if face is None:
-        raise UserError(
+        raise NoFace(
             f"{frames.place}: no face found in {len(first)} frames looked at, of "
             f"{len(frames)}: check the images, or bring landmarks with "
             "--config.features.face.backend=csv"
@@ -206,6 +225,15 @@ def _edges(rectangle: Any) -> tuple[int, int, int, int]:
     return rectangle.left(), rectangle.top(), rectangle.right() + 1, rectangle.bottom() + 1
 
 
+def _grown(rectangle: Any, scale: float) -> Any:
+    """A dlib rectangle of an image that is `scale` times as large."""
+    import dlib
+
+    return dlib.rectangle(*(round(edge * scale) for edge in (
+        rectangle.left(), rectangle.top(), rectangle.right(), rectangle.bottom()
+    )))  # fmt: skip
+
+
 def _clamped(edges: tuple[int, ...], frame: np.ndarray) -> tuple[int, int, int, int]:
     """`edges` moved inside the frame, at least one px wide and high."""
     height, width = frame.shape
@@ -213,7 +241,7 @@ def _clamped(edges: tuple[int, ...], frame: np.ndarray) -> tuple[int, int, int, 
     return left, top, max(min(edges[2], width), left + 1), max(min(edges[3], height), top + 1)
 
 
-def _iou(a: np.ndarray, b: tuple[int, int, int, int]) -> float:
+def iou(a: np.ndarray, b: tuple[int, int, int, int]) -> float:
     """Intersection over union of two boxes."""
     sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     inter = float(np.prod(np.maximum(sides, 0)))

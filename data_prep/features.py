@@ -68,6 +68,8 @@ def empty_rows(streams: Mapping[str, Stream], length: int) -> dict[str, np.ndarr
 
 def frames_of(video: RawVideo) -> Frames:
     """The frames of a video, whatever it is stored as."""
+    if video.live is not None:
+        return video.live[0]
     if video.file is not None:
         return FileFrames(video.file, video.num_frames, video.step)
     return ImageFrames(video.frames)

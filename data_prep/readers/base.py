@@ -7,7 +7,7 @@ to them (`rules`), and the rows are joined with the frames found on disk (`placi
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,8 @@ class RawVideo(NamedTuple):
     """One in `step` frames of the video file is taken: frame round(step row)."""
     depth: tuple[Path | None, ...] = ()
     """16-bit depth images in mm beside `frames`, None where one is missing; empty without any."""
+    live: tuple[Any, Any] | None = None
+    """Frames and face finder of a stretch of one's own video that lies in memory (`own_video`)."""
 
     @property
     def id(self) -> str:

@@ -167,5 +167,5 @@ def test_boxes_are_clamped() -> None:
     grey = np.zeros((240, 320), np.uint8)
     assert faces._clamped((-9, -4, 400, 239), grey) == (0, 0, 320, 239)
     assert faces._clamped((330, 250, 340, 260), grey) == (319, 239, 320, 240)
-    assert faces._iou(np.array((0, 0, 10, 10)), (5, 0, 15, 10)) == pytest.approx(1 / 3)
-    assert faces._iou(np.array((0, 0, 10, 10)), (20, 20, 30, 30)) == 0
+    assert faces.iou(np.array((0, 0, 10, 10)), (5, 0, 15, 10)) == pytest.approx(1 / 3)
+    assert faces.iou(np.array((0, 0, 10, 10)), (20, 20, 30, 30)) == 0
