@@ -37,14 +37,15 @@ def generate(
     videos: int,
     seconds: float,
     seed: int,
+    calm: bool = False,
     jobs: int = 0,
     progress: bool = True,
 ) -> None:
     """Render `subjects` x `videos` videos of `seconds` and their workbooks into `out`.
 
-    `layout` is a key of `LAYOUTS`.  `jobs` processes share the videos (0: one per core); a script
-    that calls this with more than one needs the usual `if __name__ == "__main__":`.  Videos that
-    are already complete are kept.
+    `layout` is a key of `LAYOUTS`; `calm` videos show no distractors.  `jobs` processes share the
+    videos (0: one per core); a script that calls this with more than one needs the usual
+    `if __name__ == "__main__":`.  Videos that are already complete are kept.
 
     Raises:
       UserError: an argument is out of range, `out` holds something else, or the disk is full.
@@ -58,9 +59,9 @@ def generate(
         "videos": videos,
         "seconds": float(seconds),
         "seed": seed,
-    }
+    } | ({"calm": True} if calm else {})  # sets rendered before there was this choice stay valid
     tasks = [
-        VideoTask(layout, out, subject, video, seconds, seed)
+        VideoTask(layout, out, subject, video, seconds, seed, calm)
         for subject in range(subjects)
         for video in range(videos)
     ]
@@ -128,8 +129,8 @@ def _claim(out: Path, parameters: dict[str, object]) -> None:
             return
         differing = sorted(
             name
-            for name in parameters
-            if not isinstance(found, dict) or found.get(name) != parameters[name]
+            for name in {*parameters, *(found if isinstance(found, dict) else ())}
+            if not isinstance(found, dict) or found.get(name) != parameters.get(name)
         )
         raise UserError(
             f"{out} holds another synthetic set (other {', '.join(differing) or 'fields'}): "
@@ -180,6 +181,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--seed", type=int, default=0, help="another seed, other people (default 0)"
     )
+    parser.add_argument(
+        "--calm", action="store_true", help="no blinks, talking, sniffs, swallows or nods"
+    )
     parser.add_argument("--jobs", type=int, default=0, help="processes, 0 for all cores (default)")
     options = parser.parse_args(argv)
     generate(
@@ -189,6 +193,7 @@ def main(argv: list[str]) -> int:
         videos=options.videos,
         seconds=options.seconds,
         seed=options.seed,
+        calm=options.calm,
         jobs=options.jobs,
     )
     print(

@@ -181,6 +181,7 @@ class VideoTask:
     video: int  # index from 0
     seconds: float
     seed: int
+    calm: bool = False
 
     @property
     def style(self) -> Layout:
@@ -212,7 +213,7 @@ class VideoTask:
     def motion(self) -> Motion:
         """What happens in the video: cheap, so labels never need a second look at the frames."""
         style = self.style
-        script = Script(style.moods[self.video], style.repertoire, style.pace)
+        script = Script(style.moods[self.video], style.repertoire, style.pace, self.calm)
         return plan_motion(self.generator(MOTION), self.frames, script, self.video == 0)
 
     def face(self) -> Face:

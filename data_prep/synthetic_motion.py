@@ -54,6 +54,8 @@ class Script(NamedTuple):
     """One of `repertoire.odds`."""
     repertoire: Repertoire
     pace: Pace
+    calm: bool = False
+    """Nothing but expressions and a slowly drifting head: no distractors."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,15 @@ def plan_motion(rng: Rng, frames: int, script: Script, first_of_subject: bool) -
         for action, weight in event.display.parts.items():
             actions[span, ACTIONS.index(action)] += event.profile * (weight / strongest)
         busy[max(0, span.start - margin) : span.stop + margin] = True
-    _talk(rng, actions, busy, pace)
-    _fidget(rng, actions, busy, pace)
+    calm = script.calm
+    if not calm:
+        _talk(rng, actions, busy, pace)
+        _fidget(rng, actions, busy, pace)
     return Motion(
         expressions=tuple(expressions),
         actions=actions,
-        lids=_blinks(rng, frames, pace),
-        head=_head(rng, frames, pace.fps),
+        lids=np.zeros(frames, np.int64) if calm else _blinks(rng, frames, pace),
+        head=_head(rng, frames, pace.fps, nods=not calm),
         gain=_light(rng, frames, pace.fps),
     )
 
@@ -245,8 +249,8 @@ def _blinks(rng: Rng, frames: int, pace: Pace) -> npt.NDArray[np.int64]:
     return lids
 
 
-def _head(rng: Rng, frames: int, fps: int) -> Floats:
-    """(frames, 4) slow drift with a little sway, and now and then a quicker nod or turn."""
+def _head(rng: Rng, frames: int, fps: int, nods: bool) -> Floats:
+    """(frames, 4) slow drift with a little sway and, with `nods`, quicker nods and turns."""
     time = np.arange(frames) / fps
     head = np.zeros((frames, 4))
     spread = np.array([3.0, 2.2, 0.007, 0.005])
@@ -256,7 +260,7 @@ def _head(rng: Rng, frames: int, fps: int) -> Floats:
             head[:, column] += spread[column] * rng.uniform(0.2, 0.7) * wave
         sway = np.sin(2 * np.pi * (time * rng.uniform(0.5, 1.1) + rng.random()))
         head[:, column] += 0.04 * spread[column] * sway
-    for _ in range(int(rng.poisson(frames / fps / 9.0))):
+    for _ in range(int(rng.poisson(frames / fps / 9.0)) if nods else 0):
         centre, width = rng.uniform(0, frames / fps), rng.uniform(0.15, 0.4)
         bump = np.exp(-0.5 * ((time - centre) / width) ** 2)
         head += bump[:, None] * rng.normal(0.0, 1.0, 4) * (1.5, 2.5, 0.008, 0.004)

@@ -130,7 +130,7 @@ def _render_synthetic(config: Config) -> None:
     parameters = read_json(root / SYNTHETIC_MARK) or {}
     numbers = config_lib.to_dict(config)["data"]["synthetic"] | {"root": None}
     numbers["layout"] = config.data.layout
-    same = all(parameters.get(key) == value for key, value in numbers.items())
+    same = all(parameters.get(key, False) == value for key, value in numbers.items())
     if same and all((root / name).exists() for name in LAYOUTS[config.data.layout].workbooks):
         return
     generate(
@@ -140,6 +140,7 @@ def _render_synthetic(config: Config) -> None:
         videos=wanted.videos,
         seconds=wanted.seconds,
         seed=wanted.seed,
+        calm=wanted.calm,
         jobs=config.data.jobs,
     )
 

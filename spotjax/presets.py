@@ -163,6 +163,7 @@ CNN3D_ABLATIONS = {
     "backward": Ablation("the reference is an earlier frame", {"reference": "backward"}),
     "centred": Ablation("the frame lies in the middle of its pair", {"reference": "centred"}),
     "regular": Ablation("a usual first convolution", {"first_conv": "regular"}),
+    "random": Ablation("first filter begins at random", {"first_init": "random"}),
     "no_augment": Ablation("without augmentation", {"augment": False}),
     "corner": Ablation("threshold nearest to the corner of the ROC", {"threshold_rule": "corner"}),
     "f1": Ablation("threshold of best F1 of intervals", {"threshold_rule": "f1"}),

@@ -16,6 +16,10 @@ class Synthetic:
     videos: int = Field(default=2, ge=1, le=13, description="videos per subject")
     seconds: float = Field(default=30.0, gt=0, description="length of a video in seconds")
     seed: int = Field(default=0, ge=0, description="the frames' bytes are determined by it")
+    calm: bool = Field(
+        default=False,
+        description="no blinks, talking, sniffs, swallows or nods: expressions alone",
+    )
 
 
 @section

@@ -277,6 +277,10 @@ class Cnn3d:
     first_conv: Literal["separable", "regular"] = Field(
         default="separable", description="first convolution depthwise separable, or a usual one"
     )
+    first_init: Literal["difference", "random"] = Field(
+        default="difference",
+        description="first filters at the start: what changes between both images alone, or any",
+    )
     dropout: float = Field(default=0.2, ge=0, lt=1, description="after each block")
     momentum: float = Field(
         default=0.99, gt=0, lt=1, description="of the batch statistics; 0.9 for short runs"

@@ -14,6 +14,7 @@ What the paper leaves open, and what is done here (each a key of the config):
     positives; corrected.  CAS(ME)^2 is unweighted;
   * channels 16, 32, 64, kernels 3x3x3, dropout 0.2, batch statistics 0.99, the residual dense
     layers before the streams are joined: 12,701 parameters;
+  * the first filter begins as the difference of the pair's images (`first_init`);
   * Adam, batches of 32, validation on 20 % of the fold's subjects, patience of 3 epochs, the best
     parameters of validation;
   * Butterworth filter of order 2, cut-off 1 / k, without phase;
@@ -50,6 +51,7 @@ def build(config: Cnn3d, k: dict[str, int]) -> System:
         lcn=config.lcn,
         streams=len(types),
         first_conv=config.first_conv,
+        first_init=config.first_init,
         dropout=config.dropout,
         momentum=config.momentum,
         formulation=config.formulation,

@@ -127,6 +127,22 @@ def test_new_variables():
     assert not np.array_equal(other["logits"]["kernel"], variables["params"]["logits"]["kernel"])
 
 
+@pytest.mark.parametrize("first_conv", ["separable", "regular"])
+def test_the_first_filters_begin_as_the_difference_of_both_images(first_conv):
+    shape = SMALL._replace(first_conv=first_conv, lcn=False)
+    variables = net.init(KEY, shape)
+    still = np.random.default_rng(0).random((3, 1, *[shape.size] * 2), np.float32)
+    images = np.tile(still, (1, 4, 1, 1))
+    found, _ = net.features(variables, images, np.ones(3), False, KEY, shape)
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)  # any face, as long as it is still
+    images[0, 1] = 0
+    found, _ = net.features(variables, images, np.ones(3), False, KEY, shape)
+    assert np.abs(found[0, 0] - found[0, 1]).max() > 1e-3
+    other = net.init(KEY, shape._replace(first_init="random"))
+    found, _ = net.features(other, np.tile(still, (1, 4, 1, 1)), np.ones(3), False, KEY, shape)
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+
+
 # --- both formulations ----------------------------------------------------------------------------
 
 
