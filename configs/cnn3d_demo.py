@@ -34,17 +34,21 @@ def get_config(preset: str = "") -> Config:
     change = chosen(CNN3D_ABLATIONS, preset)
     return Config(
         name="cnn3d_demo" + suffix(preset),
-        data=Data(synthetic=Synthetic(root="data/demo", subjects=8, videos=2, seconds=30.0)),
+        data=Data(
+            synthetic=Synthetic(
+                root="data/demo_calm", subjects=6, videos=3, seconds=30.0, calm=True
+            )
+        ),
         features=Cnn3dFeatures(size=56),
-        system=Cnn3d(size=56, stride=3, momentum=0.9, **change.system),
+        system=Cnn3d(size=56, momentum=0.9, **change.system),
         train=Train(
-            epochs=8,
+            epochs=18,
             batch=32,
             optimizer="adam",
             learning_rate=3e-3,
-            validation=0.2,
+            decay=0.93,
+            validation=1,
             validate_every=1,
-            patience=3,
         ),
         evaluation=Evaluate(threshold_choice="validation"),
         baselines=Baselines(strain_sum=StrainSum(flow=Flow(method="dis"), interval="centred")),

@@ -168,13 +168,13 @@ def parts(
     more frames of the video are done.  Notes on what had to be left out are added to
     `source.notes`.  Raises UserError if the video cannot be read or is too short.
     """
-    stretches: queue.Queue[Any] = queue.Queue(maxsize=1)
+    ready: queue.Queue[Any] = queue.Queue(maxsize=1)
     stop = threading.Event()
 
     def hand_over(item: Any) -> bool:
         while not stop.is_set():
             try:
-                stretches.put(item, timeout=0.2)
+                ready.put(item, timeout=0.2)
                 return True
             except queue.Full:
                 continue
@@ -182,7 +182,7 @@ def parts(
 
     def read() -> None:
         try:
-            for stretch in _stretches(source, rate, around, done):
+            for stretch in stretches(source, rate, around, done):
                 if not hand_over(stretch):
                     return
             hand_over(None)
@@ -193,7 +193,7 @@ def parts(
     reader.start()
     box = done.box
     try:
-        while (stretch := stretches.get()) is not None:
+        while (stretch := ready.get()) is not None:
             if isinstance(stretch, BaseException):
                 raise stretch
             if box is not None:
@@ -206,7 +206,9 @@ def parts(
         reader.join()
 
 
-class _Stretch(NamedTuple):
+class Stretch(NamedTuple):
+    """Some consecutive rows, with those around them that their features look at."""
+
     first: int
     before: int
     own: int
@@ -216,7 +218,7 @@ class _Stretch(NamedTuple):
     first_time: int
 
 
-def _stretches(source: Source, rate: float, around: Context, done: Reading) -> Iterator[_Stretch]:
+def stretches(source: Source, rate: float, around: Context, done: Reading) -> Iterator[Stretch]:
     """Stretches of rows, each with its context, read in order."""
     images: list[np.ndarray] = []
     numbers: list[int] = []
@@ -227,7 +229,7 @@ def _stretches(source: Source, rate: float, around: Context, done: Reading) -> I
     least = around.before + 2 * after + 17  # what no extraction finds too short
     core = 0
     scale = 1.0
-    for shot, count in _on_the_clock(source, rate, done, start):
+    for shot, count in on_the_clock(source, rate, done, start):
         if shot.number >= read_from + len(times):
             times.append(shot.time)
         if not count:
@@ -240,7 +242,7 @@ def _stretches(source: Source, rate: float, around: Context, done: Reading) -> I
         while start + len(images) >= own_from + core + after + least:
             own = slice(0, own_from - start + core + after)
             live = Live(source.name, images[own], numbers[own])
-            yield _Stretch(own_from, own_from - start, core, live, scale, times, read_from)
+            yield Stretch(own_from, own_from - start, core, live, scale, times, read_from)
             read_from, times = read_from + len(times), []
             own_from += core
             dropped = own_from - around.before - start
@@ -248,10 +250,10 @@ def _stretches(source: Source, rate: float, around: Context, done: Reading) -> I
     own_rows = start + len(images) - own_from
     if own_rows > 0:
         live = Live(source.name, images, numbers)
-        yield _Stretch(own_from, own_from - start, own_rows, live, scale, times, read_from)
+        yield Stretch(own_from, own_from - start, own_rows, live, scale, times, read_from)
 
 
-def _on_the_clock(
+def on_the_clock(
     source: Source, rate: float, done: Reading, start: int
 ) -> Iterator[tuple[Shot, int]]:
     """Frames from that of row `start` on, each with the number of rows that it is the frame of.
@@ -289,7 +291,7 @@ def _scaled(box: tuple[int, int, int, int], scale: float) -> tuple[int, int, int
 
 
 def _part(
-    source: Source, spec: FeatureSpec, rate: float, stretch: _Stretch, tracker: Tracker
+    source: Source, spec: FeatureSpec, rate: float, stretch: Stretch, tracker: Tracker
 ) -> Part:
     """The features of a stretch, zero where there is no face."""
     live = stretch.live

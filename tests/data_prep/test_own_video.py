@@ -149,7 +149,7 @@ def test_an_error_of_the_reader_reaches_the_caller(face):
 def test_every_row_is_the_frame_seen_at_its_time(gaps, rate, start):
     times = np.concatenate([[0], np.cumsum(gaps)])
     given = clocked(times)
-    pairs = own_video._on_the_clock(given, rate, own_video.Reading(), 0)
+    pairs = own_video.on_the_clock(given, rate, own_video.Reading(), 0)
     numbers = list(itertools.chain(*([shot.number] * count for shot, count in pairs)))
     assert numbers == sorted(numbers)
     half = 0.5 / max(rate, given.fps)
@@ -161,7 +161,7 @@ def test_every_row_is_the_frame_seen_at_its_time(gaps, rate, start):
     again = own_video.Reading(rows=start, numbers=numbers[:start])
     begin = min(start, len(numbers))
     if begin == start:
-        pairs = own_video._on_the_clock(given, rate, again, start)
+        pairs = own_video.on_the_clock(given, rate, again, start)
         rest = list(itertools.chain(*([shot.number] * count for shot, count in pairs)))
         assert rest == numbers[start:]
 
