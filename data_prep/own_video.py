@@ -5,6 +5,9 @@ those that a system was trained on.  The rows of features follow an even clock o
 second, whatever the video's own frame rate does; each row belongs to the frame that is seen at its
 time.  A stretch is read with as many rows before and after it as its features look at; those are
 thrown away again.  The face is found anew in each stretch (`own_face`).
+
+Decoding smooths a score over rows around it, and a data set's first and last rows have none.  A
+video of one's own may be short, so its first and last frame are held for as many rows as that takes.
 """
 
 import queue
@@ -38,6 +41,8 @@ SECONDS = 5.0
 """Length of a stretch at most."""
 LARGEST = 1280
 """px; larger frames are reduced to this side before anything else."""
+SMOOTHED = 32
+"""Rows over which SFAMNet's decoding smooths, and from a video's ends on finds no peak."""
 STRETCH_BYTES = 200_000_000
 """Of the grey frames of a stretch: large frames make it shorter."""
 
@@ -71,6 +76,10 @@ class Context(NamedTuple):
     after: int
     scored_after: int = 0
     """Rows after a stretch that its scores look at, beyond what its features do."""
+    held_before: int = 0
+    """Rows of the first frame standing still before the video, ..."""
+    held_after: int = 0
+    """... and of its last frame after it, so that expressions there are not cut off."""
 
 
 @dataclass
@@ -124,9 +133,11 @@ def context(config: Config, k: Mapping[str, int], rate: float) -> Context:
     """What the features and scores of `config` look at around a row."""
     features = config.features
     if isinstance(features, SoftnetFeatures):
-        return Context(0, max(k.values()))
+        longest = max(k.values())
+        return Context(0, longest, held_before=longest, held_after=2 * longest)
     if isinstance(features, SfamnetFeatures):
-        return Context(0, max(1, round(features.seconds * rate)))
+        pair = max(1, round(features.seconds * rate))
+        return Context(0, pair, held_before=SMOOTHED, held_after=SMOOTHED + pair)
     if isinstance(features, SpotformerFeatures):
         return Context(features.window // 2, features.window // 2)
     if isinstance(features, MesnetFeatures):
@@ -229,7 +240,7 @@ def stretches(source: Source, rate: float, around: Context, done: Reading) -> It
     least = around.before + 2 * after + 17  # what no extraction finds too short
     core = 0
     scale = 1.0
-    for shot, count in on_the_clock(source, rate, done, start):
+    for shot, count in on_the_clock(source, rate, done, start, around):
         if shot.number >= read_from + len(times):
             times.append(shot.time)
         if not count:
@@ -254,14 +265,15 @@ def stretches(source: Source, rate: float, around: Context, done: Reading) -> It
 
 
 def on_the_clock(
-    source: Source, rate: float, done: Reading, start: int
+    source: Source, rate: float, done: Reading, start: int, around: Context
 ) -> Iterator[tuple[Shot, int]]:
     """Frames from that of row `start` on, each with the number of rows that it is the frame of.
 
-    Row r is the frame seen at r / rate seconds; the frame of a gap is the one before it.
+    Row r is the frame seen at (r - held_before) / rate seconds; the frame of a gap is the one
+    before it.
     """
     half = 0.5 / max(rate, source.fps)
-    row = start
+    row = start - around.held_before
     first = 0
     if done.numbers:  # the frame of row `start`, or one that comes before it
         first = done.numbers[min(start, len(done.numbers) - 1)]
@@ -275,7 +287,8 @@ def on_the_clock(
             yield held, count
         held = shot
     if held is not None:
-        yield held, 1 if row / rate <= held.time + half else 0
+        rows = int((held.time + half) * rate + 1e-9) + 1 + around.held_after
+        yield held, max(0, rows - row)
 
 
 def _grey(shot: Shot, scale: float) -> np.ndarray:

@@ -74,6 +74,12 @@ def test_inserted_movements_of_a_real_face_are_found():
     assert len(macro) <= 3
 
 
+def test_a_movement_at_the_very_end_is_found():
+    shifts = np.minimum(bump(100, 70, 140, 4.0), 4.0)  # at its height in the last frames
+    spotting = spotjax.spot(np.stack(images(shifts))[..., ::-1], fps=30)
+    assert any(d.type == "macro" and d.onset <= 80 and d.offset >= 90 for d in spotting.detections)
+
+
 def test_a_program_must_say_the_rate():
     with pytest.raises(UserError, match="frames need their rate"):
         spotjax.spot(np.zeros((3, 8, 8), np.uint8))

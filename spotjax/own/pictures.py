@@ -189,7 +189,10 @@ def _looks(
     around = own_video.context(fitted.config, fitted.k, rate)
     numbers = row_frames(result.spotting.times, rate, result.spotting.fps)
     rows = {
-        d: int(np.searchsorted(numbers, d.apex)) - looked.row_before_apex(fitted, d) for d in chosen
+        d: around.held_before
+        + int(np.searchsorted(numbers, d.apex))
+        - looked.row_before_apex(fitted, d)
+        for d in chosen
     }
     found = {}
     for stretch in own_video.stretches(source, rate, around, own_video.Reading()):

@@ -91,7 +91,8 @@ def spot_source(
     scorer = Scorer(fitted)
 
     def result(finished: bool) -> Result:
-        return _result(source, weights, fitted, scorer, done, rate, identity, tracker, finished)
+        held = around.held_after if finished else 0
+        return _result(source, weights, fitted, scorer, done, rate, identity, tracker, held)
 
     parts = own_video.parts(source, spec, rate, around, tracker, reading, progress.frames)
     try:
@@ -155,20 +156,24 @@ def _result(
     rate: float,
     identity: Mapping[str, Any],
     tracker: Any,
-    finished: bool,
+    held: int,
 ) -> Result:
-    """Decode all rows, and bring rows back to the video's frames."""
+    """Decode all rows, and bring rows back to the video's frames.
+
+    The last `held` rows are of the last frame, after the end of the video.
+    """
     joined = {
         name: np.concatenate([stretch.arrays[name] for stretch in done])
         for name in (*done[0].arrays,)
         if name != "box"
     }
     numbers, times = joined["numbers"], joined["times"]
-    times = times[: int(numbers[-1]) + 1] if not finished else times
+    times = times[: int(numbers[-1]) + 1]
     scores = {name.removeprefix("score_"): array for name, array in joined.items()
               if name.startswith("score_")}  # fmt: skip
     found, drawn = scorer.decode(scores)
-    row_of = np.clip(np.searchsorted(numbers, np.arange(len(times)), "right") - 1, 0, None)
+    row_of = np.searchsorted(numbers, np.arange(len(times)), "right") - 1
+    row_of = np.minimum(row_of, len(numbers) - 1 - held)
     boxes = np.concatenate([np.tile(s.arrays["box"], (s.rows, 1)) for s in done])[row_of]
     present = joined["face"][row_of]
     boxes[present == 0] = -1

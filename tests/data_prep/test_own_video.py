@@ -19,6 +19,7 @@ LENGTH = 130
 FEATURES = SoftnetFeatures(k_macro=8, k_micro=3, flow=Flow(method="dis"))
 CONFIG = Config(name="own", features=FEATURES)
 K = {"macro": 8, "micro": 3}
+PLAIN = own_video.Context(0, 0)
 
 
 class Still:
@@ -58,7 +59,7 @@ def frames(length=LENGTH):
 
 
 def read(given, spec, finder, rate=30.0, around=None, done=None):
-    around = around or own_video.context(CONFIG, K, rate)
+    around = around or own_video.context(CONFIG, K, rate)._replace(held_before=0, held_after=0)
     done = done or own_video.Reading()
     return list(own_video.parts(given, spec, rate, around, finder, done, lambda n: None))
 
@@ -127,11 +128,36 @@ def test_frames_without_a_face_stay_as_rows(face, monkeypatch):
 
 def test_other_features_look_both_ways(face):
     spotformer = Config(name="own", features=SwMro(), system=Spotformer())
-    assert own_video.context(spotformer, K, 30) == (8, 8, 0)
+    assert own_video.context(spotformer, K, 30) == (8, 8, 0, 0, 0)
     cnn = Config(name="own", features=Cnn3dFeatures(), system=Cnn3d())
-    assert own_video.context(cnn, K, 30) == (0, 0, 19)
+    assert own_video.context(cnn, K, 30) == (0, 0, 19, 0, 0)
     centred = Config(name="own", features=Cnn3dFeatures(), system=Cnn3d(reference="centred"))
-    assert own_video.context(centred, K, 30) == (19, 0, 19)
+    assert own_video.context(centred, K, 30) == (19, 0, 19, 0, 0)
+
+
+def test_the_first_and_last_frames_are_held(face, monkeypatch):
+    monkeypatch.setattr(own_video, "SECONDS", 1.0)
+    around = own_video.context(CONFIG, K, 30)
+    assert (around.held_before, around.held_after) == (8, 16)
+    spec = own_video.make_spec(CONFIG, 30.0)
+    given = frames(100)
+    found = read(source.from_frames(given, 30), spec, Still(face), around=around)
+    numbers = np.concatenate([part.numbers for part in found])
+    np.testing.assert_array_equal(numbers, [*[0] * 8, *range(100), *[99] * 16])
+    plain = read(source.from_frames(given, 30), spec, Still(face))
+    with_held, without = (
+        np.concatenate([own_rows(part, "strain_macro") for part in parts])
+        for parts in (found, plain)
+    )
+    np.testing.assert_array_equal(with_held[8 : 8 + 92], without[:92])
+    assert np.abs(with_held[1:8]).max() > 0  # from the first frame to those after it
+    np.testing.assert_allclose(with_held[100 + 8 : -8], 0, atol=1e-3)  # nothing moves
+    assert sum(len(part.times) for part in found) == 100
+    done = own_video.Reading()
+    done.rows = len(found[0].numbers)
+    done.numbers, done.times = found[0].numbers.tolist(), found[0].times.tolist()
+    rest = read(source.from_frames(given, 30), spec, Still(face), around=around, done=done)
+    np.testing.assert_array_equal(np.concatenate([p.numbers for p in rest]), numbers[done.rows :])
 
 
 def test_an_error_of_the_reader_reaches_the_caller(face):
@@ -149,7 +175,7 @@ def test_an_error_of_the_reader_reaches_the_caller(face):
 def test_every_row_is_the_frame_seen_at_its_time(gaps, rate, start):
     times = np.concatenate([[0], np.cumsum(gaps)])
     given = clocked(times)
-    pairs = own_video.on_the_clock(given, rate, own_video.Reading(), 0)
+    pairs = own_video.on_the_clock(given, rate, own_video.Reading(), 0, PLAIN)
     numbers = list(itertools.chain(*([shot.number] * count for shot, count in pairs)))
     assert numbers == sorted(numbers)
     half = 0.5 / max(rate, given.fps)
@@ -161,7 +187,7 @@ def test_every_row_is_the_frame_seen_at_its_time(gaps, rate, start):
     again = own_video.Reading(rows=start, numbers=numbers[:start])
     begin = min(start, len(numbers))
     if begin == start:
-        pairs = own_video.on_the_clock(given, rate, again, start)
+        pairs = own_video.on_the_clock(given, rate, again, start, PLAIN)
         rest = list(itertools.chain(*([shot.number] * count for shot, count in pairs)))
         assert rest == numbers[start:]
 

@@ -64,7 +64,9 @@ class Clock(sources.Source):
 )
 def test_rows_are_those_that_the_features_were_made_of(gaps, rate, fps):
     times = np.concatenate([[0], np.cumsum(gaps)])
-    shots = own_video.on_the_clock(Clock(times, fps), rate, own_video.Reading(), 0)
+    shots = own_video.on_the_clock(
+        Clock(times, fps), rate, own_video.Reading(), 0, own_video.Context(0, 0)
+    )
     expected = [shot.number for shot, count in shots for _ in range(count)]
     assert pictures.row_frames(times, rate, fps).tolist() == expected
 
@@ -166,6 +168,8 @@ def extracted(source: sources.Source, made: Any, rate: float) -> tuple[Result, d
             rows[name] += list(array[own])
         boxes += [part.box] * len(part.numbers)
         times += part.times.tolist()
+    seen = slice(around.held_before, len(boxes) - around.held_after)
+    boxes, rows = boxes[seen], {name: array[seen] for name, array in rows.items()}
     assert len(times) == LENGTH and len(set(boxes)) > 1
     number = pictures.row_frames(np.array(times), rate, source.fps)
     of_frame = np.searchsorted(number, np.arange(LENGTH), "right") - 1

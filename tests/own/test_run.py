@@ -215,5 +215,5 @@ def test_videos_without_a_face_and_short_ones():
     assert any("too few for micro-expressions" in text for text in found.warnings)
     short = np.stack(images(swing(6)))[..., ::-1]
     found = spot_source(source.from_frames(short, 30), untrained("softnet", folds=1)).spotting
-    assert len(found.times) == 6 and found.detections == ()
-    assert any("too short" in text for text in found.warnings)
+    assert len(found.times) == 6
+    assert np.isfinite(found.scores["micro"]).all()  # as its ends are held

@@ -285,6 +285,8 @@ def test_progress_in_words_and_as_a_bar():
     assert 'value="0.25"' in html and "25 of 100 frames, about 2 min left" in html
     unknown = service_page.state(State("looking", done=25, expected=0))
     assert "<progress>" in unknown and "Looking: 25 frames" in unknown
+    last = service_page.words(State("looking", done=100, expected=100))
+    assert last == "Looking: 100 of 100 frames, now the last scores"
     assert "<progress" not in service_page.state(State("cancelled"))
     shown = service_page.failed(UserError("<b>.mp4: is empty"))
     assert "&lt;b&gt;.mp4: is empty" in shown and "bad" in shown
