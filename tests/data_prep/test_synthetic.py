@@ -308,3 +308,23 @@ def test_a_killed_rendering_goes_on_and_leaves_no_short_video(tmp_path: Path) ->
     subprocess.run(words, check=True, stderr=subprocess.DEVNULL)
     assert [len(list(v.iterdir())) for v in sorted(out.glob("rawpic/*/*"))] == [120, 120]
     assert not list(out.glob(".partial-*"))
+
+
+def test_calm_videos_show_expressions_alone():
+    usual, calm = (
+        VideoTask("casme2", Path("unused"), 1, 0, 60.0, 0, calm=calm).motion()
+        for calm in (False, True)
+    )
+    assert [e.onset for e in calm.expressions] == [e.onset for e in usual.expressions]
+    assert usual.lids.any() and not calm.lids.any()
+    shown = np.zeros(len(calm.actions), bool)
+    for event in calm.expressions:
+        shown[event.first - 1 : event.first - 1 + len(event.profile)] = True
+    assert not calm.actions[~shown].any() and usual.actions[~shown].any()
+    assert np.abs(np.diff(calm.head, axis=0)).max() < np.abs(np.diff(usual.head, axis=0)).max()
+
+
+def test_a_calm_set_is_another_set(tmp_path):
+    generate(tmp_path, subjects=1, videos=1, seconds=1, seed=3, calm=True, progress=False)
+    with pytest.raises(UserError, match=r"another synthetic set \(other calm\)"):
+        generate(tmp_path, subjects=1, videos=1, seconds=1, seed=3, progress=False)
