@@ -44,7 +44,13 @@ def write_video(path: Path, folder: Path, size: tuple[int, int], minutes: float)
         # there and back again, so that nothing jumps
         place = number % (2 * len(images) - 2)
         image = cv2.imread(str(images[min(place, 2 * len(images) - 2 - place)]))
-        writer.write(cv2.resize(image, size))
+        zoom = size[1] / image.shape[0]
+        image = cv2.resize(image, (round(image.shape[1] * zoom), size[1]))
+        left = max(0, size[0] - image.shape[1]) // 2
+        right = max(0, size[0] - image.shape[1] - left)
+        writer.write(
+            cv2.copyMakeBorder(image, 0, 0, left, right, cv2.BORDER_REPLICATE)[:, : size[0]]
+        )
     writer.release()
     return count
 
@@ -116,7 +122,10 @@ def main() -> None:
         path = Path(folder) / "video.mp4"
         size = options.width, options.height
         count = write_video(path, Path(folder) / "set", size, options.minutes)
-        print(f"{count} frames of {size[0]}x{size[1]} px, {options.minutes:g} min at {FPS} fps")
+        print(
+            f"{count} frames of {size[0]}x{size[1]} px, {options.minutes:g} min at {FPS} fps",
+            flush=True,
+        )
         cv2.setNumThreads(1)
         spent = stages(path, min(count, 600))
         for stage, ms in spent.items():

@@ -7,7 +7,8 @@ time.  A stretch is read with as many rows before and after it as its features l
 thrown away again.  The face is found anew in each stretch (`own_face`).
 
 Decoding smooths a score over rows around it, and a data set's first and last rows have none.  A
-video of one's own may be short, so its first and last frame are held for as many rows as that takes.
+video of one's own may be short, so its first and last frame are held for as many rows as that
+takes.
 """
 
 import queue

@@ -2,8 +2,9 @@
 
 A file is decoded in order and never sought in, so that memory stays bounded and every frame is met
 once.  Times are the container's own, from the first frame on, so that a variable frame rate is
-kept; where they stand still or run backwards, as some writers leave them, the nominal rate goes on
-from the last.  A turned picture (rotation flag of a telephone) is set upright by OpenCV.
+kept; where they stand still, run backwards or leap, as some writers and damaged files leave them,
+the nominal rate goes on from the last.  A turned picture (rotation flag of a telephone) is set
+upright by OpenCV.
 """
 
 import math
@@ -24,6 +25,8 @@ from .video import read_colour
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 PIPE, CAMERA = "-", re.compile(r"camera:(\d+)")
 FALLBACK_FPS = 30.0
+LONGEST_GAP = 10.0
+"""Seconds from one frame to the next; a longer one is taken for a damaged time."""
 FFMPEG_LOG = "OPENCV_FFMPEG_LOGLEVEL"
 _SAVE_AGAIN = "save it again, for example as .mp4 (H.264), or copy it anew"
 
@@ -145,14 +148,16 @@ class _Captured(Source):
         return _Captured(self.name, self.media, self._what, self._wanted_fps)
 
     def skip(self, count: int) -> Iterator[Shot]:
-        number, last, first, size = 0, -math.inf, None, None
+        number, time, last, leaps, size = 0, 0.0, 0.0, 0, None
         while self._capture.grab():
             stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            first = stamp if first is None else first
-            time = stamp - first
-            if not self._from_header or not time > last:
-                time = 0.0 if number == 0 else last + 1 / self.fps
-            last = time
+            if number:
+                step = stamp - last
+                if not self._from_header or not 0 < step <= LONGEST_GAP:
+                    leaps += step > LONGEST_GAP
+                    step = 1 / self.fps
+                time += step
+            last = stamp
             if number >= count:
                 ok, image = self._capture.retrieve()
                 if not ok:
@@ -163,6 +168,11 @@ class _Captured(Source):
         self._capture.release()
         if number == 0:
             raise UserError(f"{self.name}: no frame of it can be decoded: {_SAVE_AGAIN}")
+        if leaps:
+            self.notes.append(
+                f"{leaps} of its times leap by more than {LONGEST_GAP:g} s, as in a damaged file: "
+                "the nominal frame rate was taken there"
+            )
         if self.expected - number > max(2, 0.02 * self.expected):
             self.notes.append(
                 f"the header promises {self.expected} frames, {number} can be decoded: the file "

@@ -80,6 +80,36 @@ def test_times_that_stand_still_go_on_at_the_nominal_rate(clip, monkeypatch):
     np.testing.assert_allclose([shot.time for shot in opened], np.arange(40) / 25)
 
 
+class Stamps:
+    """A capture whose frames have these times in ms."""
+
+    def __init__(self, stamps):
+        self._left, self._now = list(stamps), 0.0
+
+    def grab(self):
+        if not self._left:
+            return False
+        self._now = self._left.pop(0)
+        return True
+
+    def get(self, what):
+        return {cv2.CAP_PROP_POS_MSEC: self._now}.get(what, 0.0)
+
+    def retrieve(self):
+        return True, np.zeros((4, 4, 3), np.uint8)
+
+    def release(self):
+        pass
+
+
+def test_damaged_times_do_not_make_a_long_video(clip):
+    opened = source.open_source(str(clip))
+    opened._capture = Stamps([100, 140, 180, 1_088_600, 1_088_640, 500, 540, 640])
+    times = [shot.time for shot in opened]
+    np.testing.assert_allclose(times, np.cumsum([0, 0.04, 0.04, 0.04, 0.04, 0.04, 0.04, 0.1]))
+    assert opened.notes[0].startswith("1 of its times leap by more than 10 s")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
