@@ -4,7 +4,7 @@ Command:
     python -m spotjax.train --config configs/cnn3d_demo.py
     one ablation: --config configs/cnn3d_demo.py:no_lcn
     all of them, one table: python -m spotjax.sweep --config configs/cnn3d_demo.py
-Cost: about 15 min on 2 idle cores: a minute for the videos and crops (51 MB), the rest for 18
+Cost: 21 to 37 min on 2 busy cores: a minute for the videos and crops (51 MB), the rest for 18
     epochs of 6 folds.
 Expect: macro F1 about 0.20 (19/119/34; chance 0.05, the training-free control 0.40), micro 0.06
     (11/327/42; chance 0.03). The paper reports 0.04 and 0.01 on CAS(ME)^2's cropped faces.

@@ -44,7 +44,7 @@ LARGEST = 1280
 """px; larger frames are reduced to this side before anything else."""
 SMOOTHED = 32
 """Rows over which SFAMNet's decoding smooths, and from a video's ends on finds no peak."""
-STRETCH_BYTES = 200_000_000
+STRETCH_BYTES = 100_000_000
 """Of the grey frames of a stretch: large frames make it shorter."""
 
 
