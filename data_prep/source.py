@@ -203,7 +203,12 @@ class _Folder(Source):
     def skip(self, count: int) -> Iterator[Shot]:
         size = None
         for number in range(count, len(self._files)):
-            image = read_colour(self._files[number])
+            try:
+                image = read_colour(self._files[number])
+            except UserError:
+                raise UserError(
+                    f"{self._files[number]}: cannot be decoded as an image: repair or remove it"
+                ) from None
             size = size or image.shape[:2]
             if image.shape[:2] != size:
                 raise UserError(

@@ -77,8 +77,16 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--fps {options.fps:g}: frames per second, for example 30")
     from spotjax.data_prep import source as sources
 
-    known = _weights(options.weights, options.fold)
     out = Path(options.out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--out {out}: {error.strerror or error}: name a folder that can be written"
+        ) from None
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise UserError(f"--out {out}: may not be written to: name another folder")
+    known = _weights(options.weights, options.fold)
     names = _names(options.video)
     status = 0
     for text, stem in names.items():
@@ -159,7 +167,7 @@ def _summary(result: Result, paths: Iterable[Path]) -> None:
     for d in spotting.detections:
         print(_line(spotting, d))
     counts = {type: sum(d.type == type for d in spotting.detections) for type in spotting.scores}
-    told = ", ".join(f"{count} {type}-expressions" for type, count in counts.items())
+    told = ", ".join(f"{n} {type}-expression{'s' * (n != 1)}" for type, n in counts.items())
     print(f"{spotting.video}: {told} in {spotting.length_s:.1f} s, by {spotting.system}")
     for text in spotting.warnings:
         print(f"note: {text}", file=sys.stderr)

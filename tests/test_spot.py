@@ -106,6 +106,15 @@ def test_one_line_for_what_cannot_be_used(tmp_path, monkeypatch, capsys, argumen
     assert len(error) == 1 and error[0].startswith(message)
 
 
+def test_results_need_a_folder(clip, tmp_path, capsys):
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    for out in (taken, taken / "below"):
+        assert spot.main([str(clip), "--out", str(out)]) == 2
+        assert f"error: --out {out}: " in (error := capsys.readouterr().err)
+        assert "name a folder that can be written" in error and error.count("\n") == 1
+
+
 def test_several_videos_and_one_bad_one(tmp_path, capsys):
     clips = [write_clip(tmp_path / f"{n}.avi", images(swing(20))) for n in "ab"]
     bad = tmp_path / "bad.mp4"

@@ -92,7 +92,9 @@ def spot_source(
 
     def result(finished: bool) -> Result:
         held = around.held_after if finished else 0
-        return _result(source, weights, fitted, scorer, done, rate, identity, tracker, held)
+        return _result(
+            source, weights, fitted, scorer, done, rate, identity, tracker, around.held_before, held
+        )
 
     parts = own_video.parts(source, spec, rate, around, tracker, reading, progress.frames)
     try:
@@ -156,11 +158,12 @@ def _result(
     rate: float,
     identity: Mapping[str, Any],
     tracker: Any,
+    first: int,
     held: int,
 ) -> Result:
     """Decode all rows, and bring rows back to the video's frames.
 
-    The last `held` rows are of the last frame, after the end of the video.
+    The `first` rows and the last `held` ones are of its first and last frame standing still.
     """
     joined = {
         name: np.concatenate([stretch.arrays[name] for stretch in done])
@@ -174,6 +177,9 @@ def _result(
     found, drawn = scorer.decode(scores)
     row_of = np.searchsorted(numbers, np.arange(len(times)), "right") - 1
     row_of = np.minimum(row_of, len(numbers) - 1 - held)
+    real = int(row_of[-1]) + 1 - first
+    short = [t for t, k in fitted.k.items() if real <= 2 * k] if first or held else []
+    found = [d for d in found if d.type not in short]
     boxes = np.concatenate([np.tile(s.arrays["box"], (s.rows, 1)) for s in done])[row_of]
     present = joined["face"][row_of]
     boxes[present == 0] = -1
@@ -188,7 +194,7 @@ def _result(
         detections=tuple(sorted(_in_frames(d, numbers) for d in found)),
         system=fitted.system.name,
         provenance=_provenance(weights, fitted, rate, identity),
-        warnings=tuple(_warnings(source, fitted, present, drawn, tracker)),
+        warnings=tuple(_warnings(source, fitted, present, drawn, tracker, identity["face"], short)),
     )
     return Result(spotting, boxes, fitted, rate)
 
@@ -260,6 +266,8 @@ def _warnings(
     present: np.ndarray,
     drawn: Mapping[str, decode.Curve],
     tracker: Any,
+    face: int,
+    short: Sequence[str],
 ) -> Iterator[str]:
     """What must be said with the result."""
     yield from fitted.notes
@@ -269,15 +277,25 @@ def _warnings(
             f"{source.fps:.4g} frames per second are too few for micro-expressions, which last "
             "half a second at most: 25 and more are needed, 100 and more are better"
         )
+    for type in short:
+        yield (
+            f"the video is too short for {type}-expressions: more than "
+            f"{2 * fitted.k[type]} frames are needed"
+        )
     missing = float(np.mean(present == 0))
-    if missing == 1:
-        yield "no face was found in any frame: nothing could be looked at"
+    if missing == 1 and 0 < tracker.most < face:
+        yield f"there is no face number {face}, {tracker.most} were seen: set another --face"
+    elif missing == 1:
+        yield (
+            "no face was found in any frame: is the picture turned, or the face smaller than 40 px "
+            "in a picture 640 px wide?"
+        )
     elif missing > 0.01:
         yield f"no face was found in {missing:.0%} of the frames: they have no score"
-    if tracker.most > 1:
+    if tracker.most > 1 and missing < 1:
         yield (
-            f"up to {tracker.most} faces were seen: one was followed, the largest at its first "
-            "sight (--face 2 takes the second largest, and so on)"
+            f"up to {tracker.most} faces were seen: the one followed was number {face} by size at "
+            "its first sight (--face 2 takes the second largest, and so on)"
         )
     if all(np.isnan(curve.score).all() for curve in drawn.values()) and missing < 1:
         yield "no frame has a score: the video, or the time with a face in it, is too short"

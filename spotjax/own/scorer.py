@@ -72,6 +72,13 @@ def fit(weights: Weights, rate: float, flow: str = "") -> Fitted:
         )
     elif flow:
         raise UserError(f"--flow {flow}: {config.system.name} has no choice of flow: leave it out")
+    options = dict(weights.options)
+    if getattr(config.system, "interval", "") == "published":
+        options["interval"] = "centred"
+        notes.append(
+            "intervals lie around the middle of each pair of frames; as published they would lie "
+            "k/2 frames earlier"
+        )
     rows = {key: length for key in ("k_micro", "k_macro") if hasattr(config.system, key)
             for length in [max(1, round(getattr(config.system, key) * ratio))]}  # fmt: skip
     config = dataclasses.replace(
@@ -79,9 +86,7 @@ def fit(weights: Weights, rate: float, flow: str = "") -> Fitted:
     )
     missing = [type for type in EXPRESSION_TYPES if type not in build(config.system, k).types]
     notes += [f"these weights spot no {type}-expressions" for type in missing]
-    return Fitted(
-        config, k, build(config.system, k), weights.variables, dict(weights.options), tuple(notes)
-    )
+    return Fitted(config, k, build(config.system, k), weights.variables, options, tuple(notes))
 
 
 class Scorer:
