@@ -13,7 +13,7 @@ takes.
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,11 +40,11 @@ from .source import Shot, Source
 
 SECONDS = 5.0
 """Length of a stretch at most."""
-LARGEST = 1280
+LARGEST = 960
 """px; larger frames are reduced to this side before anything else."""
 SMOOTHED = 32
 """Rows over which SFAMNet's decoding smooths, and from a video's ends on finds no peak."""
-STRETCH_BYTES = 100_000_000
+STRETCH_BYTES = 60_000_000
 """Of the grey frames of a stretch: large frames make it shorter."""
 
 
@@ -88,7 +88,7 @@ class Live:
     """The frames of a stretch, as `video.Frames`."""
 
     name: str
-    images: list[np.ndarray]
+    images: Sequence[np.ndarray] | np.ndarray
     numbers: list[int]
 
     def __len__(self) -> int:
@@ -253,7 +253,8 @@ def stretches(source: Source, rate: float, around: Context, done: Reading) -> It
         numbers += [shot.number] * count
         while start + len(images) >= own_from + core + after + least:
             own = slice(0, own_from - start + core + after)
-            live = Live(source.name, images[own], numbers[own])
+            # one block, not many arrays that another thread frees: memory then does not grow
+            live = Live(source.name, np.stack(images[own]), numbers[own])
             yield Stretch(own_from, own_from - start, core, live, scale, times, read_from)
             read_from, times = read_from + len(times), []
             own_from += core
