@@ -23,7 +23,10 @@ from spotjax.spotting import Spotting
 from spotjax.types import Detection
 
 DEMO = Path(__file__).with_name("demo.spotjax.npz")
-"""SOFTNet trained on rendered faces: the package carries no other weights."""
+"""SOFTNet trained on rendered faces: the package carries no other weights.
+
+Made by `python -m spotjax.convert runs/demo --fold s15 --out spotjax/demo.spotjax.npz`.
+"""
 
 
 def spot(
