@@ -127,10 +127,10 @@ def _render_synthetic(config: Config) -> None:
             f"{', '.join(LAYOUTS)} can be rendered)"
         )
     root = Path(wanted.root)
-    parameters = read_json(root / SYNTHETIC_MARK) or {}
+    parameters = {"calm": False} | (read_json(root / SYNTHETIC_MARK) or {})
     numbers = config_lib.to_dict(config)["data"]["synthetic"] | {"root": None}
     numbers["layout"] = config.data.layout
-    same = all(parameters.get(key, False) == value for key, value in numbers.items())
+    same = all(parameters.get(key) == value for key, value in numbers.items())
     if same and all((root / name).exists() for name in LAYOUTS[config.data.layout].workbooks):
         return
     generate(

@@ -98,10 +98,8 @@ def row_frames(times: np.ndarray, rate: float, fps: float) -> np.ndarray:
     """
     half = 0.5 / max(rate, fps)
     ends = times[1:] - half - 1e-9
-    clock = np.arange(int((times[-1] + half) * rate) + 2) / rate
-    clock = clock[clock <= times[-1] + half]
-    inner = clock[clock < ends[-1]] if len(ends) else clock[:0]
-    return np.searchsorted(ends, clock[: len(inner) + 1], "right")
+    count = int((times[-1] + half) * rate + 1e-9) + 1
+    return np.searchsorted(ends, np.arange(count) / rate, "right")
 
 
 # --- the face at three moments --------------------------------------------------------------------

@@ -244,8 +244,9 @@ def test_a_synthetic_set_is_rendered_once(tmp_path: Path, monkeypatch: pytest.Mo
     folder = prepare(config)
     prepare(config)
     assert calls == [
-        {"layout": "casme2", "subjects": 2, "videos": 2, "seconds": 2.0, "seed": 3, "jobs": 1}
-    ]
+        {"layout": "casme2", "subjects": 2, "videos": 2, "seconds": 2.0, "seed": 3, "calm": False,
+         "jobs": 1}
+    ]  # fmt: skip
     with pytest.raises(UserError, match="another synthetic set"):
         prepare(make_config(tmp_path / "set", root="", synthetic=Synthetic(root=home, subjects=5)))
     with pytest.raises(UserError, match="data.root is not given"):
