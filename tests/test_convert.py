@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -352,11 +351,9 @@ def test_released_files_are_converted_before_they_are_loaded(tmp_path):
 
 
 def command(*words):
-    environment = {**os.environ, "XLA_FLAGS": ""}
     return subprocess.run(
         [sys.executable, "-m", "spotjax.convert", *map(str, words)],
         cwd=ROOT,
-        env=environment,
         capture_output=True,
         text=True,
     )

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,9 +11,11 @@ import sys
 import time
 from pathlib import Path
 
+import commands
 import jax
 import numpy as np
 import pytest
+from compiling import optimised
 
 from spotjax import checkpoints, evaluation, training
 from spotjax import folds as folds_lib
@@ -40,7 +43,7 @@ def rendered(tmp_path_factory):
         f"data.shards={folder / 'shards'}",
         "data.synthetic.subjects=6",
         "data.synthetic.videos=1",
-        "data.synthetic.seconds=30",
+        "data.synthetic.seconds=20",
         "train.epochs=3",
         "evaluation.chance_draws=20",
         "evaluation.bootstrap=200",
@@ -60,29 +63,24 @@ def flags(overrides):
     return [f"--config.{override}" for override in overrides]
 
 
-def run(module, *words, **options):
-    environment = {
-        **os.environ,
-        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
-        "XLA_FLAGS": "",
-    }
+def environment():
+    """Of a user who has set nothing, but for the cache."""
+    return {**os.environ, "XLA_FLAGS": "", "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
+
+
+def run(module, *words):
+    """The command as a user runs it; `commands.run` is quicker."""
     return subprocess.run(
         [sys.executable, "-m", module, *map(str, words)],
         cwd=ROOT,
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
-        **options,
     )
 
 
 def train_words(overrides, workdir):
     return ["--config", "configs/demo.py", *flags(overrides), "--workdir", str(workdir)]
-
-
-def parameters(workdir, problem):
-    with checkpoints.Checkpoints(workdir, problem) as store:
-        return store.restore()[0]["variables"]
 
 
 @pytest.fixture(scope="module")
@@ -127,18 +125,18 @@ def test_a_run_writes_everything_it_promises(finished, rendered):
     counted = metrics["results"]["macro"]["tp"] + metrics["results"]["macro"]["fp"]
     assert sum(row["type"] == "macro" for row in rows) == counted
     for row in rows:
-        assert 1 <= int(row["onset"]) <= int(row["apex"]) <= int(row["offset"]) <= 900
+        assert 1 <= int(row["onset"]) <= int(row["apex"]) <= int(row["offset"]) <= 600
     files = [f"--{flag}={workdir / name}.csv" for flag, name in (
         ("pred", "intervals"), ("gt", "truths"), ("videos", "videos"))]  # fmt: skip
     scores = workdir / "scores.json"
-    again = run("spotjax.score", *files, "--rule", "all", f"--json={scores}")
+    again = commands.run("spotjax.score", *files, "--rule", "all", f"--json={scores}")
     assert again.returncode == 0, again.stderr
     placed = f"interval {metrics['protocol']['interval']}"
     here = {v["rule"]: v["results"] for v in metrics["variants"] if v["decoding"] == placed}
     assert json.loads(scores.read_text()) == here  # the command counts as the evaluation does
     curves = np.load(workdir / "curves.npz")
     assert len(curves.files) == 12
-    assert all(curves[name].shape == (900,) for name in curves.files)
+    assert all(curves[name].shape == (600,) for name in curves.files)
 
 
 def test_the_same_command_again_changes_nothing(finished, rendered):
@@ -156,57 +154,56 @@ def test_the_same_command_again_changes_nothing(finished, rendered):
 def test_evaluate_takes_other_decoding_but_not_other_training(finished):
     workdir, _ = finished
     before = json.loads((workdir / "metrics.json").read_text())
-    done = run("spotjax.evaluate", "--workdir", workdir, "--config.system.p=0.9")
+    done = commands.run("spotjax.evaluate", "--workdir", workdir, "--config.system.p=0.9")
     assert done.returncode == 0, done.stderr
     after = json.loads((workdir / "metrics.json").read_text())
     assert after["protocol"]["p"] == 0.9
     assert after["results"]["overall"]["fp"] < before["results"]["overall"]["fp"]
-    refused = run("spotjax.evaluate", "--workdir", workdir, "--config.train.epochs=4")
+    refused = commands.run("spotjax.evaluate", "--workdir", workdir, "--config.train.epochs=4")
     assert refused.returncode == 2
     assert "error: train.epochs=4 would need training again (the run has 3)" in refused.stderr
-    nowhere = run("spotjax.evaluate", "--workdir", workdir / "nowhere")
+    nowhere = commands.run("spotjax.evaluate", "--workdir", workdir / "nowhere")
     assert nowhere.returncode == 2 and nowhere.stderr.count("\n") == 1
 
 
 def test_a_run_without_checkpoints_is_refused_in_one_line(finished, tmp_path):
-    import shutil
-
     shutil.copytree(finished[0], tmp_path / "run", ignore=shutil.ignore_patterns("macro"))
-    refused = run("spotjax.evaluate", "--workdir", tmp_path / "run")
+    refused = commands.run("spotjax.evaluate", "--workdir", tmp_path / "run")
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
     assert "checkpoints/macro: there is no checkpoint" in refused.stderr
 
 
 def test_a_wrong_root_is_not_rendered_into(tmp_path):
     words = ["--config", "configs/demo.py", f"--config.data.root={tmp_path / 'typo'}"]
-    refused = run("spotjax.train", *words, "--workdir", tmp_path / "run")
+    refused = commands.run("spotjax.train", *words, "--workdir", tmp_path / "run")
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
     assert "typo: no such folder" in refused.stderr and not (tmp_path / "typo").exists()
 
 
 def test_a_killed_run_ends_with_the_same_parameters(finished, rendered, tmp_path):
+    """Two of the folds: each is what it is beside the others."""
     workdir = tmp_path / "killed"
-    words = [sys.executable, "-m", "spotjax.train", *train_words(rendered, workdir)]
-    for problem, epoch in (("macro", 1), ("micro", 2)):
-        process = subprocess.Popen(
-            words, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 300
-        log = workdir / "log.jsonl"
-        while process.poll() is None and time.monotonic() < deadline:
-            if log.exists() and f'"{problem}", "epoch": {epoch}' in log.read_text():
-                break
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    done = run("spotjax.train", *train_words(rendered, workdir))
+    words = train_words([*rendered, "train.folds=s15,s19"], workdir)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spotjax.train", *words], cwd=ROOT, env=environment(),
+        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 300
+    log = workdir / "log.jsonl"
+    while process.poll() is None and time.monotonic() < deadline:
+        if log.exists() and '"micro", "epoch": 1' in log.read_text():
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = run("spotjax.train", *words)
     assert done.returncode == 0, done.stderr
     for problem in ("macro", "micro"):
-        jax.tree.map(
-            np.testing.assert_array_equal,
-            parameters(workdir, problem),
-            parameters(finished[0], problem),
-        )
+        found, expected = (checkpoints.read_finished(w, problem) for w in (workdir, finished[0]))
+        assert found.subjects == ["s15", "s19"]
+        rows = [expected.subjects.index(subject) for subject in found.subjects]
+        mine = jax.tree.map(lambda leaf, rows=rows: leaf[rows], expected.variables)
+        jax.tree.map(np.testing.assert_array_equal, found.variables, mine)
     assert (workdir / "intervals.csv").exists()
     lines = (workdir / "log.jsonl").read_text().splitlines()
     epochs = [json.loads(line)["epoch"] for line in lines]
@@ -229,10 +226,8 @@ def test_a_killed_run_ends_with_the_same_parameters(finished, rendered, tmp_path
     ],
 )
 def test_other_configs_are_refused_in_one_line(finished, rendered, override, message):
-    import re
-
     words = [*train_words([*rendered, override], finished[0])]
-    refused = run("spotjax.train", *words)
+    refused = commands.run("spotjax.train", *words)
     assert refused.returncode == 2
     assert re.search(message, refused.stderr) and "Traceback" not in refused.stderr
 
@@ -244,7 +239,7 @@ def damaged(finished, rendered, change):
     original = shard.read_bytes()
     try:
         change(shard, original)
-        refused = run("spotjax.evaluate", "--workdir", finished[0])
+        refused = commands.run("spotjax.evaluate", "--workdir", finished[0])
         assert refused.returncode == 2 and refused.stderr.count("\n") == 1
         assert shard.name in refused.stderr
         return refused.stderr
@@ -262,40 +257,14 @@ def test_damaged_shards_are_refused_by_name(finished, rendered):
 # --- does it learn, and does it learn for the right reason? --------------------------------------
 
 
-def spotting(config, dataset, states, system):
+def spotting(config, dataset, variables, system):
     """Macro F1 and AP of these parameters on the subjects that each fold held out."""
     videos_of = held_out_videos(dataset, dataset.subjects)
-    found = score_problem(system, "macro", dataset, videos_of, states.variables)
+    found = score_problem(system, "macro", dataset, videos_of, variables)
     curves = {"macro": {name: curve for group in found for name, curve in group.items()}}
     curves["micro"] = {v.id: np.full(v.num_frames, np.nan, np.float32) for v in dataset.videos}
     found = {v.id: decode_video(system, dataset, v, curves)[0] for v in dataset.videos}
     return evaluation.table(dataset.videos, found, Evaluate())["macro"]
-
-
-def test_baselines_are_extracted_once_and_printed_beside_the_system(finished, rendered, tmp_path):
-    workdir = tmp_path / "run"
-    shutil.copytree(finished[0], workdir)
-    assert run("spotjax.evaluate", "--workdir", workdir).returncode == 0
-    before = json.loads((workdir / "metrics.json").read_text())
-    names = "--config.baselines.names=strain_sum,mdmd,lbp_chi2"
-    refused = run("spotjax.evaluate", "--workdir", workdir, names)
-    assert refused.returncode == 2 and "the features of the baseline mdmd are not there" in (
-        refused.stderr
-    )
-    made = run("data_prep", "--config", workdir / "config.json", names)
-    assert made.returncode == 0, made.stderr
-    assert "6 videos complete: nothing to do" in made.stdout  # SOFTNet's are there already
-    done = run("spotjax.evaluate", "--workdir", workdir, names)
-    assert done.returncode == 0, done.stderr
-    after = json.loads((workdir / "metrics.json").read_text())
-    assert list(after["baselines"]) == ["strain_sum", "mdmd", "lbp_chi2"]
-    assert after["results"] == before["results"]
-    assert after["baselines"]["strain_sum"] == before["baselines"]["strain_sum"]
-    for name in ("mdmd", "lbp_chi2"):
-        row = after["baselines"][name]["overall"]
-        assert row["tp"] + row["fn"] == sum(after["protocol"]["annotations"].values())
-        assert row["tp"] + row["fp"] > 0
-    assert "macro lbp_chi2" in done.stdout and "LBP-χ²" in (workdir / "report.html").read_text()
 
 
 def trained_on(config, dataset, system):
@@ -316,37 +285,39 @@ def moved(video, shift):
     return video._replace(intervals=tuple(spans))
 
 
-def test_trained_beats_the_control_and_broken_training_does_not(rendered):
+def test_trained_beats_the_control_and_broken_training_does_not(finished, rendered):
     config = load_config(str(ROOT / "configs/demo.py"), rendered)
     dataset = shards.load(schema.shards_folder(config), config)
     system = build(config.system, dict(dataset.k))
     rng = np.random.default_rng(1)
     labels = {
-        "true": dataset,
         "shuffled": dataset._replace(
-            videos=tuple(moved(v, int(rng.integers(100, 800))) for v in dataset.videos)
+            videos=tuple(moved(v, int(rng.integers(100, 500))) for v in dataset.videos)
         ),
         "a second late": dataset._replace(videos=tuple(moved(v, 30) for v in dataset.videos)),
     }
-    results = {
-        name: spotting(config, dataset, trained_on(config, learnt, system), system)
-        for name, learnt in labels.items()
-    }
+    trained = checkpoints.read_finished(finished[0], "macro")
+    assert trained.subjects == list(dataset.subjects)
+    results = {"true": spotting(config, dataset, trained.variables, system)}
+    for name, learnt in labels.items():
+        with optimised():
+            variables = trained_on(config, learnt, system).variables
+        results[name] = spotting(config, dataset, variables, system)
     untrained = folds_lib.init_state(
         system, folds_lib.make_optimizer(config.train), 0, [0] * len(dataset.subjects)
     )
-    results["untrained"] = spotting(config, dataset, untrained, system)
+    results["untrained"] = spotting(config, dataset, untrained.variables, system)
     strain = spot_baseline("strain_sum", dataset, config, dataset.videos, system.types)
     free = evaluation.table(dataset.videos, strain, Evaluate())
     chance = evaluation.chance(dataset.videos, strain, Evaluate(chance_draws=20), 0)
     text = {name: (row["f1"], row["ap"]) for name, row in results.items()} | {
         "control": (free["macro"]["f1"], free["macro"]["ap"])
     }
-    assert results["true"]["f1"] > 1.15 * free["macro"]["f1"], text
-    assert results["true"]["ap"] > 1.15 * free["macro"]["ap"], text
+    assert results["true"]["f1"] > 1.1 * free["macro"]["f1"], text
+    assert results["true"]["ap"] > 1.5 * free["macro"]["ap"], text
     assert free["macro"]["f1"] > 2 * chance["macro"]["f1"], text
-    # a random network answers to any motion, about as the control does; 19 expressions: one more
-    # or less moves F1 by 0.05
+    # a random network answers to any motion, about as the control does; 13 expressions: one more
+    # or less moves F1 by 0.07
     for name in ("shuffled", "a second late", "untrained"):
         assert results[name]["f1"] < 0.8 * results["true"]["f1"], text
         share = 1.0 if name == "untrained" else 0.85  # 0.86 on one processor

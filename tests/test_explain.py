@@ -11,22 +11,21 @@ from spotjax import explain
 from spotjax.systems import sfamnet_net, softnet, spotformer_net
 
 PIXELS = 42 * 42
-FAST = {"xla_backend_optimization_level": 0}  # compile in half the time
 SHAPE = sfamnet_net.Shape(chunk=2)
 TINY = spotformer_net.Shape(
     window=5, width=8, heads=2, head_width=4, mlp_width=8, dropout=0.0, paddings=(0, 1)
 )
 
 maps = jax.jit(explain.maps)
-softnet_maps = jax.jit(explain.softnet_maps, compiler_options=FAST)
-softnet_evidence = jax.jit(explain.softnet_evidence, compiler_options=FAST)
-sfamnet_maps = jax.jit(explain.sfamnet_maps, static_argnums=2, compiler_options=FAST)
-sfamnet_evidence = jax.jit(explain.sfamnet_evidence, static_argnums=2, compiler_options=FAST)
-attention = jax.jit(explain.spotformer_attention, static_argnums=2, compiler_options=FAST)
-sfamnet_forward = jax.jit(sfamnet_net.apply, static_argnums=2, compiler_options=FAST)
+softnet_maps = jax.jit(explain.softnet_maps)
+softnet_evidence = jax.jit(explain.softnet_evidence)
+sfamnet_maps = jax.jit(explain.sfamnet_maps, static_argnums=2)
+sfamnet_evidence = jax.jit(explain.sfamnet_evidence, static_argnums=2)
+attention = jax.jit(explain.spotformer_attention, static_argnums=2)
+sfamnet_forward = jax.jit(sfamnet_net.apply, static_argnums=2)
 
 
-@partial(jax.jit, static_argnums=0, compiler_options=FAST)
+@partial(jax.jit, static_argnums=0)
 def softnet_forward(formulation, variables, images):
     return softnet.Network(formulation).apply(variables, images)
 
@@ -213,7 +212,7 @@ def test_softnet_folds_side_by_side_explain_their_mean():
     images = random_images(2)
     folds = [softnet_variables(seed) for seed in (0, 1)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *folds)
-    together = jax.jit(jax.vmap(explain.softnet_evidence, (0, None)), compiler_options=FAST)
+    together = jax.jit(jax.vmap(explain.softnet_evidence, (0, None)))
     evidence = together(stacked, images)
     alone = [softnet_evidence(fold, images) for fold in folds]
     np.testing.assert_allclose(evidence, np.stack(alone), rtol=1e-4, atol=1e-8)
@@ -305,7 +304,7 @@ def test_sfamnet_evidence_is_the_definitions():
     with jax.enable_x64(True):
         double = jax.tree.map(lambda leaf: leaf.astype(np.float64), variables)
 
-        @partial(jax.jit, compiler_options=FAST)
+        @partial(jax.jit)
         def logit(activations):
             return explain.sfamnet_outputs(double, activations, SHAPE).logits[:, 2]
 
@@ -322,7 +321,7 @@ def test_sfamnet_folds_side_by_side():
     folds = [sfamnet_variables(seed=seed) for seed in (0, 1)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *folds)
     one = partial(explain.sfamnet_evidence, shape=SHAPE, emotion=1)
-    together = jax.jit(jax.vmap(one, (0, None)), compiler_options=FAST)(stacked, images)
+    together = jax.jit(jax.vmap(one, (0, None)))(stacked, images)
     alone = [sfamnet_evidence(fold, images, SHAPE, 1) for fold in folds]
     np.testing.assert_allclose(together, np.stack(alone), rtol=1e-4, atol=1e-8)
 
@@ -401,7 +400,7 @@ def test_spotformer_shares_lead_to_the_layers_output(spatial):
         capture_intermediates=lambda module, _: module.name in ("value", "attention"),
         mutable=["intermediates"],
     )
-    _, state = jax.jit(capture, compiler_options=FAST)(variables, clips, jnp.ones(2))
+    _, state = jax.jit(capture)(variables, clips, jnp.ones(2))
     layer = state["intermediates"][name]["attention"]
     value = np.asarray(layer["value"]["__call__"][0]).reshape(2, 10, 5, 2, 4)
     found = attention(variables, clips, TINY)

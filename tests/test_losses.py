@@ -64,7 +64,7 @@ def test_supervised_contrastive_of_the_reference(scale, classes):
     assert_reference(
         golden,
         f"supcon/scale{scale}_{classes}",
-        lambda x: losses.supervised_contrastive(x, labels, jnp.ones(12)),
+        jax.jit(lambda x: losses.supervised_contrastive(x, labels, jnp.ones(12))),
         golden[f"supcon/features_scale{scale}"],
         scale=10.0,
     )
@@ -110,11 +110,11 @@ def test_supervised_contrastive_by_hand():
 
 def test_normalised_features_ignore_their_length():
     z, classes = jax.random.normal(KEY, (6, 4)), jnp.arange(6) % 2
-    find = partial(
-        losses.supervised_contrastive, classes=classes, weight=jnp.ones(6), normalise=True
+    find = jax.jit(
+        partial(losses.supervised_contrastive, classes=classes, weight=jnp.ones(6), normalise=True)
     )
     np.testing.assert_allclose(find(5 * z), find(z), rtol=1e-5)
-    assert np.isfinite(jax.grad(find)(jnp.zeros((6, 4)))).all()
+    assert np.isfinite(jax.jit(jax.grad(find))(jnp.zeros((6, 4)))).all()
 
 
 LOSSES = {
@@ -127,11 +127,13 @@ LOSSES = {
     "contrastive": losses.supervised_contrastive,
     "normalised": partial(losses.supervised_contrastive, normalise=True),
 }
+VALUES = {name: jax.jit(loss) for name, loss in LOSSES.items()}
+SLOPES = {name: jax.jit(jax.value_and_grad(loss)) for name, loss in LOSSES.items()}
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_padding_changes_neither_value_nor_gradient(name):
-    loss = jax.value_and_grad(LOSSES[name])
+    loss = SLOPES[name]
     x, y = jax.random.normal(KEY, (7, 3)), jnp.asarray([0, 1, 2, 1, 0, 2, 1])
     value, gradient = loss(x, y, jnp.ones(7))
     padded = jnp.concatenate([x, 30 * jnp.ones((4, 3))])
@@ -149,7 +151,7 @@ def test_padding_changes_neither_value_nor_gradient(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_batch_of_padding_only_costs_nothing(name):
     x = jax.random.normal(KEY, (5, 3))
-    value, gradient = jax.value_and_grad(LOSSES[name])(x, jnp.arange(5) % 3, jnp.zeros(5))
+    value, gradient = SLOPES[name](x, jnp.arange(5) % 3, jnp.zeros(5))
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)
 
@@ -159,7 +161,7 @@ def test_a_batch_of_padding_only_costs_nothing(name):
 def test_gradients_are_finite(name, size):
     x = size * jnp.concatenate([jnp.eye(3), -jnp.eye(3)])
     for classes in (jnp.arange(6) % 3, jnp.zeros(6, int)):
-        value, gradient = jax.value_and_grad(LOSSES[name])(x, classes, jnp.ones(6))
+        value, gradient = SLOPES[name](x, classes, jnp.ones(6))
         assert np.isfinite(value) and np.isfinite(gradient).all()
 
 
@@ -167,8 +169,8 @@ def test_gradients_are_finite(name, size):
 def test_folds_side_by_side_equal_one_after_another(name):
     x, y = jax.random.normal(KEY, (2, 6, 3)), jnp.arange(12).reshape(2, 6) % 3
     weight = jnp.asarray([[1.0] * 6, [1.0] * 3 + [0.0] * 3])
-    together = jax.vmap(LOSSES[name])(x, y, weight)
-    alone = [LOSSES[name](*fold) for fold in zip(x, y, weight, strict=True)]
+    together = jax.jit(jax.vmap(LOSSES[name]))(x, y, weight)
+    alone = [VALUES[name](*fold) for fold in zip(x, y, weight, strict=True)]
     np.testing.assert_allclose(together, alone, rtol=1e-6)
 
 

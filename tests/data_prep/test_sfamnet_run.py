@@ -1,27 +1,16 @@
 """SFAMNet from rendered RGB-D images to a scored run with emotions, and its second stage."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_sets import REPOSITORY
+from commands import run
 
 from data_prep.synthetic import generate
 from spotjax.data import shards
 
 SECONDS = 6.0  # a micro- and a macro-expression in each video
-
-
-def run(module: str, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(REPOSITORY / ".jax_cache")}
-    return subprocess.run(
-        [sys.executable, "-m", module, *words],
-        cwd=REPOSITORY, env=environment, capture_output=True, text=True,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +26,7 @@ def words(made: Path, workdir: str, *more: str) -> tuple[str, ...]:
     return (
         "--config", "configs/sfamnet_demo.py", "--workdir", str(made / workdir),
         f"--config.data.root={made / 'set'}", f"--config.data.shards={made / 'shards'}",
-        "--config.data.sample_every=2", "--config.data.sample_rule=floor",
+        "--config.data.sample_every=3", "--config.data.sample_rule=floor",
         "--config.train.devices=1", "--config.evaluation.bootstrap=0",
         "--config.evaluation.chance_draws=2", "--config.train.epochs=3", *more,
     )  # fmt: skip
@@ -58,7 +47,7 @@ def results(workdir: Path) -> dict:
 
 def test_shards_hold_pairs_and_events(made: Path, trained: Path) -> None:
     dataset = shards.load(made / "shards")
-    assert dataset.k == {"macro": 3, "micro": 3}  # 0.2 s at 15 frames a second
+    assert dataset.k == {"macro": 2, "micro": 2}  # 0.2 s at 10 frames a second
     for name in ("optical", "scene"):
         stream, events = dataset.streams[name], dataset.streams[f"event_{name}"]
         assert stream.dtype == events.dtype == np.float16
@@ -67,7 +56,7 @@ def test_shards_hold_pairs_and_events(made: Path, trained: Path) -> None:
         assert dataset.streams[f"valid_event_{name}"].all()
         for video in dataset.videos:
             valid = dataset.streams[f"valid_{name}"][video.rows]
-            assert valid[:-3].all() and not valid[-3:].any()
+            assert valid[:-2].all() and not valid[-2:].any()
             assert video.events.stop - video.events.start == len(video.intervals) == 2
     assert not np.array_equal(dataset.streams["event_scene"], dataset.streams["event_optical"])
 

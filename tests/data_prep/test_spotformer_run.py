@@ -1,14 +1,12 @@
 """SpotFormer from images to a scored run on three tiny subjects, and each choice of an epoch."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_sets import REPOSITORY, ROWS, make_set
+from commands import run
+from tiny_sets import ROWS, make_set
 
 SUBJECTS = ("s15", "s16", "s19")
 
@@ -20,7 +18,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [(number, *row[1:]) for number in (1, 2, 3) for row in ROWS]
     root = make_set(folder / "set", tuple((s, "0101", 50) for s in SUBJECTS), rows)
     words = [
-        "--config", "configs/spotformer_demo.py", "--workdir", str(folder / "run"),
+        # flow between neighbours: a tenth of the time
+        "--config", "configs/spotformer_demo.py:adjacent", "--workdir", str(folder / "run"),
         f"--config.data.root={root}", f"--config.data.shards={folder / 'shards'}",
         "--config.features.face.backend=csv", f"--config.features.face.csv={folder / 'landmarks'}",
         "--config.system.width=16", "--config.system.head_width=4", "--config.system.mlp_width=16",
@@ -32,14 +31,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert "spotformer on casme2: 3 LOSO folds" in done.stdout
     return folder / "run"
-
-
-def run(module: str, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(REPOSITORY / ".jax_cache")}
-    return subprocess.run(
-        [sys.executable, "-m", module, *words],
-        cwd=REPOSITORY, env=environment, capture_output=True, text=True,
-    )  # fmt: skip
 
 
 def results(workdir: Path) -> dict:

@@ -14,7 +14,6 @@ from spotjax.clip_windows import CLIP, TOWERS, whole_windows, windows
 from spotjax.systems import mesnet_net as net
 
 SMALL = net.Shape(size=32)  # L = 256
-FAST = {"xla_backend_optimization_level": 0}  # compile in half the time
 KEY = jax.random.key(0)
 FIRST = np.cumsum([0] + [CLIP - tower.span + 1 for tower in TOWERS])
 """Number of the first window of each tower."""
@@ -23,7 +22,7 @@ FIRST = np.cumsum([0] + [CLIP - tower.span + 1 for tower in TOWERS])
 @cache
 def new(shape=SMALL, pretraining=False):
     init = net.init_pretraining if pretraining else net.init
-    return jax.jit(init, static_argnums=1, compiler_options=FAST)(KEY, shape)
+    return jax.jit(init, static_argnums=1)(KEY, shape)
 
 
 def clips(count=2, steps=CLIP, size=32, seed=1):
@@ -44,8 +43,8 @@ def assert_close(found, expected, **tolerance):
     jax.tree.map(partial(np.testing.assert_allclose, **tolerance), found, expected)
 
 
-forward = jax.jit(net.apply, static_argnums=(2, 4), compiler_options=FAST)
-forward_pretraining = jax.jit(net.apply_pretraining, static_argnums=(2, 4), compiler_options=FAST)
+forward = jax.jit(net.apply, static_argnums=(2, 4))
+forward_pretraining = jax.jit(net.apply_pretraining, static_argnums=(2, 4))
 
 
 # --- sizes ----------------------------------------------------------------------------------------
@@ -120,14 +119,14 @@ def test_every_window_of_the_cpn_sees_its_flows_and_no_others():
         features = jnp.ones((1, CLIP, 4)) * share[None, :, None]
         return net.proposals(variables["cpn"], net.temporal(temporal, features))[0, :, 0]
 
-    seen = np.asarray(jax.jit(jax.jacfwd(logits), compiler_options=FAST)(jnp.ones(CLIP))) != 0
+    seen = np.asarray(jax.jit(jax.jacfwd(logits))(jnp.ones(CLIP))) != 0
     number, first, last = np.arange(CLIP), *np.clip(whole_windows(), 0, CLIP - 1).T
     expected = (number >= first[:, None]) & (number <= last[:, None])
     np.testing.assert_array_equal(seen, expected)
     assert seen[FIRST[:-1] + 2].sum(axis=1).tolist() == [7, 9, 11, 13, 15]
 
 
-@partial(jax.jit, compiler_options=FAST)
+@jax.jit
 def influence(variables, given, window):
     """How the flow moves CPN's and CRN's first logit of a window of clip 0: two gradients."""
 
@@ -159,7 +158,7 @@ def test_the_crn_sees_a_window_at_seven_times():
     np.testing.assert_allclose(times[inner], [0, 5 / 3, 10 / 3, 5, 20 / 3, 25 / 3, 10], rtol=1e-6)
     np.testing.assert_allclose(times[469], [87, 89, 91, 93, 95, 97, 99], rtol=1e-6)
     np.testing.assert_allclose(times[:, [0, -1]], windows(), rtol=1e-6)
-    np.testing.assert_allclose(np.diff(times, n=2), 0, atol=2e-5)  # equally spaced
+    np.testing.assert_allclose(np.diff(times, n=2), 0, atol=4e-5)  # equally spaced
 
 
 # --- equal formulations ---------------------------------------------------------------------------
@@ -170,7 +169,7 @@ def test_blocked_and_plain_convolutions_agree(size):
     params = new()["params"]["spatial"]
     flow = clips(1, 6, size)["flow"].at[:, 4:].set(0)  # and frames without any motion
 
-    @partial(jax.jit, static_argnums=2, compiler_options=FAST)
+    @partial(jax.jit, static_argnums=2)
     def both(params, flow, formulation):
         found, back = jax.vjp(partial(net.spatial, formulation=formulation), params, flow)
         return found, back(jax.random.normal(KEY, found.shape))
@@ -223,7 +222,7 @@ def test_the_first_convolution_of_the_crn_commutes_with_the_interpolation():
         x = jax.nn.relu(net.time_conv(params["conv1"], at_times))
         return net.window_heads(params, x, len(features), False, KEY)
 
-    @partial(jax.jit, static_argnums=0, compiler_options=FAST)
+    @partial(jax.jit, static_argnums=0)
     def both(heads, params, features):
         found, back = jax.vjp(heads, params, features)
         return found, back(jax.tree.map(lambda x: jax.random.normal(KEY, x.shape), found))
@@ -317,7 +316,7 @@ def objective(params, variables, given, apply, shape):
     return sum(jnp.sum(jnp.square(value)) for value in found)
 
 
-gradients = jax.jit(jax.grad(objective), static_argnums=(3, 4), compiler_options=FAST)
+gradients = jax.jit(jax.grad(objective), static_argnums=(3, 4))
 
 
 @pytest.mark.parametrize("case", ["main", "shared", "pretraining"])

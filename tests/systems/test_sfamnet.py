@@ -1,11 +1,13 @@
 """SFAMNet as a system: samples, loss, folds, stages; the network itself has its own tests."""
 
 import dataclasses
+from functools import cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import optimised
 from toy import toy_rgbd
 
 from spotjax import folds as folds_lib
@@ -20,7 +22,7 @@ from spotjax.types import Interval
 
 CONFIG = Sfamnet(flow="hybrid")
 SYSTEM = build(CONFIG, {})
-TRAIN = Train(epochs=2, batch=16, optimizer="adam", learning_rate=1e-3)
+TRAIN = Train(epochs=1, batch=16, optimizer="adam", learning_rate=1e-3)
 NEUTRAL = 4
 
 
@@ -29,12 +31,18 @@ def rgbd():
     return toy_rgbd()
 
 
-def run(data, wanted=(), system=SYSTEM, **changes):
+@pytest.fixture(scope="module")
+def trained(rgbd):
+    """The last epoch of the folds of some subjects (of none: all); each run is made once."""
+    return cache(lambda *wanted: run(rgbd, wanted)[-1])
+
+
+def run(data, wanted=(), system=SYSTEM, states=None, **changes):
     train = dataclasses.replace(TRAIN, **changes)
     mesh = folds_lib.make_mesh(1)
     members = plans.loso(system, data, "both", Train(), wanted)
     members, arrays = training.place(system, "both", data.streams, members, mesh)
-    return list(training.train_folds(system, "both", members, arrays, train, mesh))
+    return list(training.train_folds(system, "both", members, arrays, train, mesh, states))
 
 
 def leaves(epoch, fold):
@@ -200,10 +208,10 @@ def test_an_unknown_emotion_is_refused_and_names_the_keys(rgbd):
         seven.targets(video, valid, "both")
 
 
-def test_a_fold_does_not_depend_on_the_others(rgbd):
-    together = run(rgbd)[-1]
+def test_a_fold_does_not_depend_on_the_others(rgbd, trained):
+    together = trained()
     for position in (0, 2):
-        alone = run(rgbd, wanted=(rgbd.subjects[position],))[-1]
+        alone = trained(rgbd.subjects[position])
         for found, expected in zip(leaves(together, position), leaves(alone, 0), strict=True):
             np.testing.assert_allclose(found, expected, atol=1e-6)
 
@@ -218,7 +226,7 @@ def test_side_by_side_equals_one_after_another(rgbd):
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_the_held_out_subjects_labels_never_reach_training(rgbd):
+def test_the_held_out_subjects_labels_never_reach_training(rgbd, trained):
     poisoned = rgbd._replace(
         videos=tuple(
             v._replace(intervals=tuple(i._replace(onset=5, apex=30, emotion="fear")
@@ -226,17 +234,17 @@ def test_the_held_out_subjects_labels_never_reach_training(rgbd):
             for v in rgbd.videos
         )
     )  # fmt: skip
-    clean, dirty = (run(data, wanted=("s2",))[-1] for data in (rgbd, poisoned))
+    clean, dirty = trained("s2"), run(poisoned, wanted=("s2",))[-1]
     for found, expected in zip(leaves(clean, 0), leaves(dirty, 0), strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
 def test_a_run_that_goes_on_is_bit_identical(rgbd):
-    whole = run(rgbd, wanted=("s1",), epochs=3)
-    members = plans.loso(SYSTEM, rgbd, "both", Train(), ("s1",))
+    whole = run(rgbd, wanted=("s2",), epochs=2)
+    members = plans.loso(SYSTEM, rgbd, "both", Train(), ("s2",))
     mesh = folds_lib.make_mesh(1)
     members, arrays = training.place(SYSTEM, "both", rgbd.streams, members, mesh)
-    train = dataclasses.replace(TRAIN, epochs=3)
+    train = dataclasses.replace(TRAIN, epochs=2)
     rest = list(
         training.train_folds(SYSTEM, "both", members, arrays, train, mesh, whole[0].states, 1)
     )
@@ -244,8 +252,8 @@ def test_a_run_that_goes_on_is_bit_identical(rgbd):
         np.testing.assert_array_equal(found, expected)
 
 
-def test_fine_tuning_trains_recognition_alone(rgbd):
-    earlier = run(rgbd)[-1].states.variables
+def test_fine_tuning_trains_recognition_alone(rgbd, trained):
+    earlier = trained().states.variables
     config = dataclasses.replace(CONFIG, classes="seven", fine_tune=True)
     system = build(config, {})
     members = plans.loso(system, rgbd, "both", Train())
@@ -274,9 +282,12 @@ def test_fine_tuning_trains_recognition_alone(rgbd):
 
 
 def test_it_learns_to_spot_and_to_recognise(rgbd):
-    epochs = run(rgbd, epochs=60, learning_rate=5e-3)
+    subjects = ("s0", "s1")
+    states = folds_lib.init_state(SYSTEM, folds_lib.make_optimizer(TRAIN), 0, [0] * 2)
+    with optimised():
+        epochs = run(rgbd, subjects, states=states, epochs=60, learning_rate=5e-3)
     assert np.mean(epochs[-1].losses[0]) < 0.5 * np.mean(epochs[0].losses[0])
-    videos_of = scoring.held_out_videos(rgbd, rgbd.subjects)
+    videos_of = scoring.held_out_videos(rgbd, subjects)
     given = (SYSTEM, "both", rgbd, videos_of, epochs[-1].states.variables)
     found = scoring.score_all(*given)
     assert tuple(found) == scoring.curve_names(SYSTEM) == ("both", "both_events")

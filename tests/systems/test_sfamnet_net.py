@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import AS_IN_USE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
@@ -259,6 +260,13 @@ def test_blocks_hold_neighbours(n):
     np.testing.assert_array_equal(whole(x), images)
 
 
+@jax.jit
+def convolved(x, kernel, weight):
+    """The convolution, and the gradients of its sum with `weight`."""
+    found, backward = jax.vjp(net.convolve, x, kernel)
+    return found, *backward(weight)
+
+
 @settings(max_examples=12, deadline=None)
 @given(
     st.sampled_from([(1, 5), (2, 5), (3, 1), (3, 5), (3, 7)]),
@@ -272,7 +280,9 @@ def test_convolution_and_its_gradients(sizes, channels, features, seed):
     images = rng.normal(size=(2, channels, 2 * n, 3 * n)).astype(np.float32)
     kernel = rng.normal(size=(k, k, channels, features)).astype(np.float32)
     weight = rng.normal(size=(2, features, 2 * n, 3 * n)).astype(np.float32)
-    found, backward = jax.vjp(net.convolve, blocks(images, n), jnp.asarray(kernel))
+    found, x_gradient, kernel_gradient = convolved(
+        blocks(images, n), jnp.asarray(kernel), blocks(weight, n)
+    )
     expected = np.zeros_like(weight)
     to_images, to_kernel = np.zeros_like(images), np.zeros_like(kernel)
     same = partial(signal.correlate2d, mode="same")
@@ -282,7 +292,6 @@ def test_convolution_and_its_gradients(sizes, channels, features, seed):
         padded = np.pad(images[b, c], k // 2)
         to_kernel[:, :, c, d] += signal.correlate2d(padded, weight[b, d], mode="valid")
     np.testing.assert_allclose(whole(found), expected, atol=1e-4)
-    x_gradient, kernel_gradient = backward(blocks(weight, n))
     np.testing.assert_allclose(whole(x_gradient), to_images, atol=1e-4)
     np.testing.assert_allclose(kernel_gradient, to_kernel, atol=1e-4)
 
@@ -344,12 +353,13 @@ def computed(scale, x):
 def test_no_gradient_of_a_computed_maximum_is_lost(loop, seed):
     x = jax.random.normal(jax.random.key(seed), (9, 40, 16))
     one_more = jax.grad(lambda more, x: net.largest(computed(1.3, x) + more).sum())
+    compiled = partial(jax.jit, compiler_options=AS_IN_USE)
     if loop == "jit":
-        found = jax.jit(one_more)(0.0, x)
+        found = compiled(one_more)(0.0, x)
     elif loop == "map":
-        found = jax.jit(partial(lax.map, partial(one_more, 0.0)))(x[None])[0]
+        found = compiled(partial(lax.map, partial(one_more, 0.0)))(x[None])[0]
     else:
-        step = jax.jit(lambda x: lax.fori_loop(0, 1, lambda _, v: v * 0 + one_more(v, x), 0.0))
+        step = compiled(lambda x: lax.fori_loop(0, 1, lambda _, v: v * 0 + one_more(v, x), 0.0))
         found = step(x)
     np.testing.assert_allclose(found, 40 * 16)
 

@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -47,16 +48,19 @@ def reference():
 def test_forward_and_three_sgd_steps_of_the_reference(formulation):
     golden, params = reference()
     network = softnet.Network(formulation)
+    forward = jax.jit(network.apply)
     with jax.default_matmul_precision("highest"):
-        scores = network.apply({"params": params}, golden["input"])
+        scores = forward({"params": params}, golden["input"])
         np.testing.assert_allclose(scores, golden["forward/score"][:, 0], rtol=1e-5, atol=1e-5)
 
+        @jax.jit
+        @jax.value_and_grad
         def loss(params):
             predicted = network.apply({"params": params}, golden["input"][:12])
             return jnp.mean((predicted - golden["train/y"]) ** 2)
 
         for step in range(3):
-            value, grads = jax.value_and_grad(loss)(params)
+            value, grads = loss(params)
             np.testing.assert_allclose(value, golden["train/losses"][step], rtol=1e-5)
             if step == 0:
                 for name in ("conv_u", "conv_v", "conv_s"):
@@ -64,25 +68,27 @@ def test_forward_and_three_sgd_steps_of_the_reference(formulation):
                     expected = golden[f"train/grad/{name}/kernel"]
                     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
             params = jax.tree.map(lambda p, g: p - 5e-4 * g, params, grads)
-        scores = network.apply({"params": params}, golden["input"])
+        scores = forward({"params": params}, golden["input"])
     expected = golden["train/score_after3"][:, 0]
     np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_parameter_count_is_the_papers():
     system = build(Softnet(), K)
-    variables = system.init(jax.random.key(0))
+    variables = jax.eval_shape(system.init, jax.random.key(0))
     assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == 314_817
 
 
 def test_both_formulations_agree_in_value_and_gradient():
     images = jax.random.uniform(jax.random.key(1), (5, 42, 42, 3))
-    params = softnet.Network().init(jax.random.key(0), images)["params"]
+    params = jax.jit(softnet.Network().init)(jax.random.key(0), images)["params"]
 
+    @partial(jax.jit, static_argnums=1)
+    @jax.value_and_grad
     def total(params, formulation):
         return jnp.sum(softnet.Network(formulation).apply({"params": params}, images) ** 2)
 
-    plain, blocked = (jax.value_and_grad(total)(params, f) for f in ("plain", "blocked"))
+    plain, blocked = (total(params, f) for f in ("plain", "blocked"))
     np.testing.assert_allclose(plain[0], blocked[0], rtol=1e-5)
     for a, b in zip(jax.tree.leaves(plain[1]), jax.tree.leaves(blocked[1]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
@@ -98,7 +104,8 @@ def test_min_max_scales_each_channel_and_keeps_constants_at_zero():
     found = softnet.min_max(images.transpose(1, 2, 0)[None])
     assert float(jnp.abs(found[..., 0]).max()) == 0
     assert float(found[..., 1].min()) == 0 and float(found[..., 1].max()) == 1
-    assert np.isfinite(jax.grad(lambda x: softnet.min_max(x).sum())(images[None, ..., None])).all()
+    slope = jax.jit(jax.grad(lambda x: softnet.min_max(x).sum()))(images[None, ..., None])
+    assert np.isfinite(slope).all()
 
 
 def test_min_max_of_the_reference():
@@ -113,7 +120,7 @@ def test_min_max_of_the_reference():
 def test_augmentation_touches_only_the_samples_that_ask_for_it():
     cv2 = pytest.importorskip("cv2")
     images = jax.random.uniform(jax.random.key(3), (4, 42, 42, 3))
-    found = np.asarray(softnet.augment(images, jnp.arange(4), jax.random.key(4)))
+    found = np.asarray(jax.jit(softnet.augment)(images, jnp.arange(4), jax.random.key(4)))
     np.testing.assert_array_equal(found[0], images[0])
     np.testing.assert_array_equal(found[1], np.asarray(images[1])[:, ::-1])
     expected = cv2.GaussianBlur(np.asarray(images[2]), (7, 7), 0)

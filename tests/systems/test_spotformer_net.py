@@ -15,7 +15,6 @@ from spotjax.systems import spotformer_net as net
 D32 = net.Shape(width=32, head_width=8, mlp_width=32, dropout=0.0)
 TINY = net.Shape(window=5, width=8, heads=2, head_width=4, mlp_width=8, paddings=(0, 1))
 STILL = TINY._replace(dropout=0.0)
-FAST = {"xla_backend_optimization_level": 0}  # compile in half the time
 KEY = jax.random.key(0)
 BLOCKS = {
     "spatial_0": ("gattn1", "gff1"),
@@ -23,12 +22,12 @@ BLOCKS = {
     **{f"temporal_{i}": (f"layers.{i}.0", f"layers.{i}.1") for i in range(4)},
 }
 LEAVES = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "variance"}
-forward = jax.jit(net.apply, static_argnums=(3, 5), compiler_options=FAST)
+forward = jax.jit(net.apply, static_argnums=(3, 5))
 
 
 @cache
 def new(shape, seed=0):
-    make = jax.jit(net.init, static_argnums=1, compiler_options=FAST)
+    make = jax.jit(net.init, static_argnums=1)
     return make(jax.random.key(seed), shape)
 
 
@@ -335,7 +334,7 @@ def objective(params, stats, clips, weight, key, shape):
 
 
 gradients_of = jax.value_and_grad(objective, has_aux=True)
-step = jax.jit(gradients_of, static_argnums=5, compiler_options=FAST)
+step = jax.jit(gradients_of, static_argnums=5)
 
 
 def run(variables, clips, weight, key=KEY, shape=TINY):
@@ -428,7 +427,7 @@ def test_folds_side_by_side_equal_one_after_another():
         out_specs=PartitionSpec("fold"),
         check_vma=False,
     )
-    together = jax.jit(sharded, compiler_options=FAST)(stacked, clips, weight, keys)
+    together = jax.jit(sharded)(stacked, clips, weight, keys)
     for i, variables in enumerate(folds):
         alone = run(variables, clips[i], weight[i], keys[i])
         mine = jax.tree.map(lambda leaf, i=i: leaf[i], together)
