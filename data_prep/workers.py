@@ -1,4 +1,4 @@
-"""Videos shared out to processes, with one progress bar over all frames.
+"""Videos shared out to processes or to a cluster, with one progress bar over all frames.
 
 Processes are spawned, never forked, so that no thread pool of OpenCV is copied half alive.  They
 end with their parent, however it ends: a killed run leaves nothing behind that still writes.
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import cv2
 from tqdm import tqdm
@@ -38,15 +38,22 @@ def run(
     finished: Callable[[T, R], None],
     label: str = "features",
     quiet: bool = False,
+    runner: Literal["local", "ray"] = "local",
 ) -> None:
     """Call `work(task, report)` for every task, then `finished(task, result)` in this process.
 
-    `jobs` processes (0: one per core; 1: this one), `frames` in all for the bar on stderr.
+    `jobs` processes (0: one per core; 1: this one), `frames` in all for the bar on stderr.  The
+    runner `ray` makes tasks of a Ray cluster of them (`ray_workers.run`).
     Raises UserError if a worker process is killed, and whatever `work` raises.
     """
-    jobs = min(jobs or cores(), len(tasks))
     calm = 0.2 if sys.stderr.isatty() else 30.0  # seconds between two lines of a log file
     with tqdm(total=frames, unit="frame", desc=label, mininterval=calm, disable=quiet) as bar:
+        if runner == "ray":
+            from . import ray_workers
+
+            ray_workers.run(work, tasks, jobs=jobs, finished=finished, bar=bar)
+            return
+        jobs = min(jobs or cores(), len(tasks))
         if jobs <= 1:
             cv2.setNumThreads(1)
             for task in tasks:

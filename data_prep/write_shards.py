@@ -219,6 +219,7 @@ def _make_shards(
             frames=frames,
             finished=finished,
             label=label,
+            runner=config.data.runner,
         )
     order = [task.video.id for task in tasks]
     return (

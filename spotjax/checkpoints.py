@@ -28,12 +28,22 @@ class Checkpoints:
         self._path = (workdir / "checkpoints" / problem).absolute()
         if read_only and not self._path.is_dir():
             raise UserError(f"{self._path}: there is no checkpoint; run spotjax.train first")
+        alone = ocp.options.MultiprocessingOptions()
+        if jax.process_count() > 1:  # of several processes the one that opens it saves for all
+            me = jax.process_index()
+            alone = ocp.options.MultiprocessingOptions(
+                primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"{problem}_{me}"
+            )
+            self._path.mkdir(parents=True, exist_ok=True)
         if read_only:
-            options = ocp.CheckpointManagerOptions(read_only=True)
+            options = ocp.CheckpointManagerOptions(
+                read_only=True, multiprocessing_options=alone, create=False
+            )
         else:
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=True
-            )
+                max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=True,
+                multiprocessing_options=alone, create=jax.process_count() == 1,
+            )  # fmt: skip
         self._manager = ocp.CheckpointManager(self._path, options=options)
 
     def __enter__(self) -> "Checkpoints":

@@ -62,6 +62,22 @@ def parse(
     return options, overrides
 
 
+def split_values(text: str) -> list[str]:
+    """The values of a list, each once, in their order.
+
+    >>> split_values("0.4,(2,8),none,0.4")
+    ['0.4', '(2,8)', 'none']
+    """
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "([") - (letter in ")]")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
 def load_config(path: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
     """Run the config file `path`, or read a run's config.json, and apply `key=value` overrides.
 

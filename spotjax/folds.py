@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from spotjax.config import Train
@@ -35,22 +36,18 @@ class State(NamedTuple):
 
 
 def make_optimizer(train: Train) -> optax.GradientTransformation:
-    """The update rule of a config, with the step size of the first epoch.
+    """The update rule of a config for a step size of 1; `make_step` multiplies by each fold's own.
 
     `adamw` decays the leaves called `kernel` only: weights of dense and convolution layers, no
     biases, norms or position tables.
     """
     if train.optimizer == "adam":
-        return optax.adam(train.learning_rate, train.beta1, train.beta2)
+        return optax.adam(1.0, train.beta1, train.beta2)
     if train.optimizer == "adamw":
         return optax.adamw(
-            train.learning_rate,
-            train.beta1,
-            train.beta2,
-            weight_decay=train.weight_decay,
-            mask=decayed,
+            1.0, train.beta1, train.beta2, weight_decay=train.weight_decay, mask=decayed
         )
-    return optax.sgd(train.learning_rate, momentum=train.momentum or None)
+    return optax.sgd(1.0, momentum=train.momentum or None)
 
 
 def decayed(params: Any) -> Any:
@@ -61,8 +58,11 @@ def decayed(params: Any) -> Any:
 
 
 def make_mesh(devices: int = 0) -> Mesh:
-    """A mesh with one axis, `fold`, over the first `devices` devices (0: all)."""
-    chosen = jax.devices()[: devices or None]
+    """A mesh with one axis, `fold`, over the first `devices` devices of each process (0: all)."""
+    of_process: dict[int, list[jax.Device]] = {}
+    for device in jax.devices():
+        of_process.setdefault(device.process_index, []).append(device)
+    chosen = [device for own in of_process.values() for device in own[: devices or None]]
     return Mesh(np.asarray(chosen), ("fold",), axis_types=(AxisType.Auto,))
 
 
@@ -107,10 +107,10 @@ def fold_keys(seed: int, problem: int, folds: Sequence[tuple[int, int]]) -> np.n
 def make_step(
     system: System, problem: str, optimizer: optax.GradientTransformation
 ) -> Callable[..., tuple[State, jax.Array]]:
-    """`step(state, key, samples, index, arrays, rate) -> (state, loss)` of one fold.
+    """`step(state, key, samples, index, arrays, size) -> (state, loss)` of one fold.
 
-    `samples` is the fold's table `[N, ...]`, `index` i32[B] into it (-1: padding), `rate` f32[]
-    scales the update.
+    `samples` is the fold's table `[N, ...]`, `index` i32[B] into it (-1: padding), `size` f32[2]
+    the step size of the first epoch and the factor on it in this one.
     """
 
     def step(
@@ -119,7 +119,7 @@ def make_step(
         samples: dict[str, jax.Array],
         index: jax.Array,
         arrays: dict[str, jax.Array],
-        rate: jax.Array,
+        size: jax.Array,
     ) -> tuple[State, jax.Array]:
         weight = (index >= 0).astype(jnp.float32)
         batch = {name: array[jnp.maximum(index, 0)] for name, array in samples.items()}
@@ -135,7 +135,7 @@ def make_step(
         params = state.variables["params"]
         (loss, variables), grads = jax.value_and_grad(objective, has_aux=True)(params)
         updates, opt_state = optimizer.update(grads, state.opt_state, params)
-        updates = jax.tree.map(lambda update: rate * update, updates)
+        updates = jax.tree.map(lambda update: size[1] * (size[0] * update), updates)
         if system.frozen is not None:
             updates = jax.tree.map(
                 lambda update, still: jnp.zeros_like(update) if still else update,
@@ -153,14 +153,16 @@ def make_epoch(
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
     fold_exec: str = "auto",
+    rows: PartitionSpec = COMMON,
 ) -> jax.stages.Wrapped:
-    """`epoch(states, keys, samples, order, arrays, rate) -> (states, losses)`, compiled once.
+    """`epoch(states, keys, samples, order, sizes, arrays) -> (states, losses)`, compiled once.
 
     `states` leaves `[F, ...]`, `keys` u32[F, 2], `samples` `[F, N, ...]`, `order` i32[F, S, B],
-    `arrays` `[R, ...]` shared by all folds, `rate` f32[] the factor on this epoch's step size;
-    losses f32[F, S], 0 after a fold's last step.  F must be a multiple of the mesh's devices.  A
-    fold stops after its last step with a sample in it: in the common program its remaining steps
-    leave the state as it is, bit by bit.
+    `sizes` f32[F, 2] as in `make_step`; `arrays` `[R, ...]` are the rows of the streams: the same
+    for all folds, or with `rows=FOLD` cut into one part for each device, in which its folds'
+    samples count.  Losses f32[F, S], 0 after a fold's last step.  F must be a multiple of the
+    mesh's devices.  A fold stops after its last step with a sample in it: in the common program
+    its remaining steps leave the state as it is, bit by bit.
     """
     step = make_step(system, problem, optimizer)
 
@@ -169,68 +171,76 @@ def make_epoch(
         key_data: jax.Array,
         samples: dict[str, jax.Array],
         order: jax.Array,
+        sizes: jax.Array,
         arrays: dict[str, jax.Array],
-        rate: jax.Array,
     ) -> tuple[State, jax.Array]:
         key = jax.random.wrap_key_data(key_data)
         steps = jnp.sum(jnp.any(order >= 0, axis=1))
 
         def body(i: jax.Array, carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
             state, losses = carry
-            state, loss = step(state, key, samples, order[i], arrays, rate)
+            state, loss = step(state, key, samples, order[i], arrays, sizes)
             return state, losses.at[i].set(loss)
 
         losses = jnp.zeros(order.shape[0], jnp.float32)
         return jax.lax.fori_loop(0, steps, body, (state, losses))
 
-    return jax.jit(over_folds(one_fold, 4, mesh, fold_exec), donate_argnums=(0,))
+    return jax.jit(over_folds(one_fold, 5, mesh, fold_exec, rows), donate_argnums=(0,))
 
 
 def make_validate(
-    system: System, problem: str, mesh: Mesh, fold_exec: str = "auto"
+    system: System,
+    problem: str,
+    mesh: Mesh,
+    fold_exec: str = "auto",
+    rows: PartitionSpec = COMMON,
 ) -> jax.stages.Wrapped:
-    """`validate(variables, keys, samples, order, arrays) -> f32[F, K]`: mean merits of each fold.
+    """`validate(variables, keys, samples, order, sums, arrays, first) -> sums`, added up.
 
     Arguments as in `make_epoch`; `samples` are those of the folds' validation videos.  They
-    carry the field `judged`, and what inputs draw for them follows from the fold's key alone:
-    every validation sees the same.  A fold without
-    validation samples has 0.
+    carry the field `judged`, and what inputs draw for them follows from the fold's key and the
+    number of the batch alone, `first` i32[] for the first of `order`: every validation sees the
+    same.  `sums` f32[F, K + 1] are the merits of all samples and their number, zero to begin with.
     """
     assert system.judge is not None
     judge = system.judge
 
     def one_fold(
-        variables: Any, key_data: jax.Array, samples: Any, order: jax.Array, arrays: Any
+        variables: Any,
+        key_data: jax.Array,
+        samples: Any,
+        order: jax.Array,
+        sums: jax.Array,
+        arrays: Any,
+        first: jax.Array,
     ) -> jax.Array:
         key = jax.random.wrap_key_data(key_data)
 
-        def merits(index: jax.Array, number: jax.Array) -> tuple[jax.Array, jax.Array]:
-            weight = (index >= 0).astype(jnp.float32)
-            batch = {name: array[jnp.maximum(index, 0)] for name, array in samples.items()}
+        def body(i: jax.Array, sums: jax.Array) -> jax.Array:
+            weight = (order[i] >= 0).astype(jnp.float32)
+            batch = {name: array[jnp.maximum(order[i], 0)] for name, array in samples.items()}
             batch["judged"] = weight
-            mine = jax.random.fold_in(key, number)
+            mine = jax.random.fold_in(key, first + i)
             inputs = system.inputs(arrays, batch, mine, problem)
             outputs, _ = system.apply(variables, inputs, weight, False, mine)
-            return weight @ judge(outputs, batch), weight.sum()
+            return sums + jnp.append(weight @ judge(outputs, batch), weight.sum())
 
-        def body(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> Any:
-            return jax.tree.map(jnp.add, carry, merits(order[i], i))
+        return jax.lax.fori_loop(0, len(order), body, sums)
 
-        shapes = jax.eval_shape(merits, order[0], jnp.int32(0))
-        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        total, count = jax.lax.fori_loop(0, len(order), body, zero)
-        return total / jnp.maximum(count, 1)
-
-    return jax.jit(over_folds(one_fold, 4, mesh, fold_exec))
+    return jax.jit(over_folds(one_fold, 5, mesh, fold_exec, rows))
 
 
 def over_folds(
-    work: Callable[..., Any], folded: int, mesh: Mesh, fold_exec: str
+    work: Callable[..., Any],
+    folded: int,
+    mesh: Mesh,
+    fold_exec: str,
+    rows: PartitionSpec = COMMON,
 ) -> Callable[..., Any]:
     """`work` of one fold, over the leading axis of its first `folded` arguments.
 
     The fold axis is shared out to the devices; on each, folds run side by side or one after
-    another.  The further arguments are the same for all folds.
+    another.  The next argument lies on the devices as `rows` says; the others are common to all.
     """
     if fold_exec == "auto":
         fold_exec = "map" if mesh.devices.flat[0].platform == "cpu" else "vmap"
@@ -242,11 +252,11 @@ def over_folds(
         return jax.vmap(lambda *fold: work(*fold, *common))(*mine)
 
     def spread(*arguments: Any) -> Any:
-        common = len(arguments) - folded
+        common = len(arguments) - folded - 1
         sharded = jax.shard_map(
             on_device,
             mesh=mesh,
-            in_specs=(*[FOLD] * folded, *[COMMON] * common),
+            in_specs=(*[FOLD] * folded, rows, *[COMMON] * common),
             out_specs=FOLD,
             check_vma=False,
         )
@@ -266,5 +276,23 @@ def pad_folds(tree: Any, count: int) -> Any:
 
 
 def put(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
-    """Place host arrays on the mesh: `FOLD` splits the first axis, `COMMON` copies."""
-    return jax.device_put(tree, NamedSharding(mesh, spec))
+    """Place host arrays on the mesh: `FOLD` splits the first axis, `COMMON` copies.
+
+    With several processes each has the whole arrays and places its devices' part.
+    """
+    sharding = NamedSharding(mesh, spec)
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+
+    def placed(leaf: Any) -> jax.Array:
+        array = np.asarray(leaf)
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+    return jax.tree.map(placed, tree)
+
+
+def fetch(tree: Any) -> Any:
+    """Host arrays of what lies on the mesh, whole in every process."""
+    if jax.process_count() > 1:
+        return multihost_utils.process_allgather(tree, tiled=True)
+    return jax.tree.map(np.asarray, tree)

@@ -113,20 +113,20 @@ def states(
     problem: str,
     dataset: Dataset,
     members: Sequence[plans.Fold],
-    store: checkpoints.Checkpoints,
+    store: checkpoints.Checkpoints | None,
     before: checkpoints.Finished | None = None,
 ) -> tuple[folds.State, training.Best | None]:
     """Where the training of `members` goes on, and what validation has chosen so far.
 
-    The newest checkpoint of `store`, else what the stage `before` ended with, else `train.start`,
-    else fresh initialisations; with what the system measures on each fold's training rows.  Raises
-    UserError if the earlier run has no fold for one of the subjects.
+    The newest checkpoint of `store`, if there is one, else what the stage `before` ended with, else
+    `train.start`, else fresh initialisations; with what the system measures on each fold's
+    training rows.  Raises UserError if the earlier run has no fold for one of the subjects.
     """
     optimizer = folds.make_optimizer(train)
     which = [fold.initialisation for fold in members]
     fresh = folds.init_state(system, optimizer, train.seed, which)
     fresh = fresh._replace(variables=_measured(system, problem, dataset, members, fresh.variables))
-    if store.latest:
+    if store is not None and store.latest:
         best = training.first_best(system, fresh, len(members))
         found = store.restore(fresh, best)
         return found.state, found.best

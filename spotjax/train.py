@@ -11,24 +11,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from tqdm import tqdm
 
-from spotjax import (
-    checkpoints,
-    epoch_scores,
-    evaluate,
-    files,
-    folds,
-    rundir,
-    scoring,
-    start,
-    training,
-)
+from spotjax import evaluate, feeding, files, folds, hosts, rundir, runs, start, training
 from spotjax.cli import load_config, parse, parser
 from spotjax.config import EXPRESSION_TYPES, Config, Train, cores
 from spotjax.data import plans, schema, shards
@@ -53,26 +46,54 @@ def main(argv: list[str]) -> int:
     options, overrides = parse(arguments, argv)
     config = load_config(options.config, overrides)
     workdir = Path(options.workdir or Path("runs") / config.name)
-    set_up_jax(config.train.devices)
+    set_up_jax(config.train.devices, config.train.distributed)
     # before any work: what does not fit is refused
     start.check(config, build(config.system, dict.fromkeys(EXPRESSION_TYPES, 1)))
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax tells what we say in one line
 
-    with files.locked(workdir, "wait for it, or choose another --workdir"):
-        if status := make_shards(options.config, overrides):
+    with owned([workdir]):
+        if status := hosts.by_first(lambda: make_shards(options.config, overrides)):
             return status  # data_prep has said why
         dataset = shards.load(schema.shards_folder(config), config)
         system = build(config.system, dict(dataset.k))
-        members = folds_of(config, dataset, system)
-        rundir.open_run(workdir, config, dataset.manifest["hash"], schema.shards_folder(config))
-        train_run(workdir, config, dataset, system, members)
-        if config.evaluate:
+        run = runs.Run(workdir, config, folds_of(config, dataset, system))
+        open_runs([run], dataset)
+        train_runs([run], dataset, system)
+        if config.evaluate and hosts.first():
             line = " ".join(["python -m spotjax.train", *argv])
             results = evaluate.evaluate_run(
                 workdir, config, dataset, schema.shards_folder(config), line
             )
             evaluate.print_results(workdir, results)
+        hosts.wait()
     return 0
+
+
+@contextmanager
+def owned(workdirs: Sequence[Path]) -> Iterator[None]:
+    """Hold run directories; of several processes the first one does.
+
+    Raises UserError if one is held, or if another process of this training is lost.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(hosts.watched())
+        if hosts.first():
+            for workdir in workdirs:
+                stack.enter_context(
+                    files.locked(workdir, "wait for it, or choose another --workdir")
+                )
+        yield
+
+
+def open_runs(members: Sequence[runs.Run], dataset: Dataset) -> None:
+    """Write each run's config.json; UserError if one was begun with another config or data."""
+
+    def opened() -> None:
+        for run in members:
+            folder = schema.shards_folder(run.config)
+            rundir.open_run(run.workdir, run.config, dataset.manifest["hash"], folder)
+
+    hosts.by_first(opened)
 
 
 def folds_of(config: Config, dataset: Dataset, system: System) -> dict[str, list[plans.Fold]]:
@@ -87,16 +108,17 @@ def folds_of(config: Config, dataset: Dataset, system: System) -> dict[str, list
     }
 
 
-def set_up_jax(devices: int) -> None:
-    """One CPU device per core unless told otherwise, and a compilation cache on disk."""
+def set_up_jax(devices: int, distributed: str = "off") -> None:
+    """The other processes, one CPU device per core unless told otherwise, and a cache on disk."""
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", devices or cores())
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spotjax"
         jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    if devices > len(jax.devices()):
-        raise UserError(f"train.devices={devices}, but there are {len(jax.devices())} devices")
+    hosts.join(distributed)
+    if devices > len(jax.local_devices()):
+        raise UserError(f"train.devices={devices}: there are only {len(jax.local_devices())}")
 
 
 def make_shards(config_file: str, overrides: list[str]) -> int:
@@ -120,127 +142,110 @@ def make_shards(config_file: str, overrides: list[str]) -> int:
     return status
 
 
-def train_run(
-    workdir: Path,
-    config: Config,
-    dataset: Dataset,
-    system: System,
-    folds_by_problem: dict[str, list[plans.Fold]],
-) -> None:
-    """Train what is not finished yet: the stage before, then every problem's folds."""
-    before = None
-    if system.before is not None and config.pretraining is not None:
-        stage = system.before
-        (problem,) = stage.problems
-        train_folds(workdir, config, config.pretraining, dataset, stage, problem,
-                    folds_by_problem[problem])  # fmt: skip
-        before = checkpoints.read_finished(workdir, problem)
+def train_runs(members: Sequence[runs.Run], dataset: Dataset, system: System) -> None:
+    """Train what is not finished yet: the stage before, then every problem's folds.
+
+    The runs share data set, system and all that their common program depends on.
+    """
+    before = ""
+    if system.before is not None and members[0].config.pretraining is not None:
+        (before,) = system.before.problems
+        train_folds(members, dataset, system.before, before, pretraining=True)
     for problem in system.problems:
-        train_folds(workdir, config, config.train, dataset, system, problem,
-                    folds_by_problem[problem], before)  # fmt: skip
+        train_folds(members, dataset, system, problem, before)
 
 
 def train_folds(
-    workdir: Path,
-    config: Config,
-    chosen: Train,
+    members: Sequence[runs.Run],
     dataset: Dataset,
     system: System,
     problem: str,
-    members: list[plans.Fold],
-    before: checkpoints.Finished | None = None,
+    before: str = "",
+    pretraining: bool = False,
 ) -> None:
-    """Train a problem's folds, or go on with it; checkpoints and log go to disk."""
-    mesh, log = folds.make_mesh(chosen.devices), rundir.Log(workdir)
-    members = plans.initialised(members, chosen.initialisations)
-    subjects = [fold.subject for fold in members]
-    total = plans.num_epochs(members, chosen.batch, chosen.epochs, chosen.updates)
-    with checkpoints.Checkpoints(workdir, problem) as store:
-        done = store.latest
-        log.restart(problem, done)
-        if store.finished:
-            return
-        states, best = start.states(
-            config, chosen, system, problem, dataset, members, store, before
-        )
-        placed, arrays = training.place(system, problem, dataset.streams, members, mesh)
+    """Train a problem's folds of all runs, or go on with them; checkpoints and logs go to disk."""
+    mesh = folds.make_mesh(members[0].config.train.devices)
+    with ExitStack() as stack:
+        keepers = [
+            stack.enter_context(runs.Keeper(run, system, problem, dataset, pretraining))
+            for run in members
+        ]
+        for group in runs.at_one_point(keepers):
+            train_group(group, dataset, system, problem, mesh, before)
 
-        def planned(memory: training.Memory) -> None:
-            print(memory_plan(problem, members, memory, mesh.size), file=sys.stderr)
 
-        epochs = training.train_folds(
-            system, problem, placed, arrays, chosen, mesh, states, done, planned, best
-        )
-        with tqdm(total=total, initial=done, desc=f"train {problem}", unit="epoch") as bar:
+def train_group(
+    keepers: Sequence[runs.Keeper],
+    dataset: Dataset,
+    system: System,
+    problem: str,
+    mesh: Mesh,
+    before: str,
+) -> None:
+    """Train the folds of runs at one point together, to their end."""
+    chosen, joined = keepers[0].train, runs.joined(keepers)
+    states, best = runs.stacked([keeper.begin(before) for keeper in keepers])
+    placed, arrays = give_rows(system, problem, dataset, joined, mesh, chosen)
+
+    def planned(memory: training.Memory) -> None:
+        if hosts.first():
+            pieces = isinstance(arrays, feeding.Streamed)
+            print(memory_plan(problem, joined, memory, mesh.size, pieces), file=sys.stderr)
+
+    epochs = training.train_folds(
+        system, problem, placed, arrays, chosen, mesh, states, keepers[0].done, planned, best
+    )
+    first = {"initial": keepers[0].done, "disable": not hosts.first()}
+    with tqdm(total=keepers[0].total, desc=f"train {problem}", unit="epoch", **first) as bar:
+        begin = time.perf_counter()
+        for epoch in epochs:
+            seconds, known = time.perf_counter() - begin, []
+            for keeper, own in zip(keepers, runs.parts(epoch, keepers), strict=True):
+                if not keeper.finished:
+                    record = keeper.keep(own, seconds)
+                    known += [loss for loss in record["loss"].values() if loss is not None]
+            bar.set_postfix(loss=f"{np.mean(known):.4f}", folds=len(known))
+            bar.update()
             begin = time.perf_counter()
-            for epoch in epochs:
-                record = epoch_record(problem, members, epoch)
-                record["seconds"] = round(time.perf_counter() - begin, 3)
-                log.append(record)  # first: a line without a checkpoint is dropped on resuming
-                number = epoch.number + 1
-                if chosen.score_every and number % chosen.score_every == 0:
-                    # before the checkpoint: an epoch that is kept has its curves
-                    keep_scores(workdir, system, problem, dataset, members, epoch)
-                if epoch.last or number % chosen.checkpoint_every == 0:
-                    of = number if epoch.last else total
-                    meta = {"epochs": number, "of": of, "subjects": subjects}
-                    store.save(number, epoch.states, meta, epoch.best)
-                known = [loss for loss in record["loss"].values() if loss is not None]
-                bar.set_postfix(loss=f"{np.mean(known):.4f}", folds=len(known))
-                bar.update()
-                begin = time.perf_counter()
-        store.wait()
+    for keeper in keepers:
+        keeper.wait()
 
 
-def epoch_record(problem: str, members: list[plans.Fold], epoch: training.Epoch) -> dict[str, Any]:
-    """The line of an epoch in log.jsonl; a loss is None for a fold that has stopped."""
-    names = [fold.name for fold in members]
-    losses = [float(loss.mean(dtype=np.float64)) if loss.size else None for loss in epoch.losses]
-    record: dict[str, Any] = {"problem": problem, "epoch": epoch.number + 1}
-    record["loss"] = dict(zip(names, losses, strict=True))
-    if epoch.merits is not None:
-        merits = [[round(float(x), 6) for x in row] for row in epoch.merits]
-        record["validation"] = dict(zip(names, merits, strict=True))
-    return record
-
-
-def keep_scores(
-    workdir: Path,
+def give_rows(
     system: System,
     problem: str,
     dataset: Dataset,
-    members: list[plans.Fold],
-    epoch: training.Epoch,
-) -> None:
-    """Score the held-out and the validation videos of every fold and keep the curves.
-
-    Of several initialisations of a fold the one that validation likes best at the moment is taken.
-    """
-    subjects = [fold.subject for fold in members]
-    merits = np.zeros((len(members), 0)) if epoch.best is None else epoch.best.merits
-    rows = checkpoints.best_rows(subjects, merits)
-    videos_of = [
-        [v for v in dataset.videos if v.subject == fold.subject or v.id in fold.validation]
-        for fold in (members[row] for row in rows.values())
-    ]
-    variables = jax.tree.map(lambda leaf: leaf[list(rows.values())], epoch.states.variables)
-    found = scoring.score_all(system, problem, dataset, videos_of, variables)
-    for name, curves in found.items():
-        epoch_scores.save(workdir, name, epoch.number + 1, list(rows), curves)
+    members: Sequence[plans.Fold],
+    mesh: Mesh,
+    chosen: Train,
+) -> tuple[Sequence[plans.Fold], Any]:
+    """The folds, and the rows that they read: on the devices, or to be read piece by piece."""
+    how = chosen.residency
+    if how == "auto":
+        fit = feeding.fits(system, problem, dataset.streams, members, mesh)
+        how = hosts.by_first(lambda: "resident" if fit else "streamed")
+    if how == "streamed":
+        return members, feeding.Streamed(system, problem, dataset.streams, mesh, chosen.piece)
+    return training.place(system, problem, dataset.streams, members, mesh)
 
 
 def memory_plan(
-    problem: str, members: list[plans.Fold], memory: training.Memory, devices: int
+    problem: str,
+    members: Sequence[plans.Fold],
+    memory: training.Memory,
+    devices: int,
+    pieces: bool = False,
 ) -> str:
-    """What training needs of each device, in one line."""
+    """What training needs of each device, in one line; `pieces`: its features are streamed."""
     samples = [fold.size for fold in members]
     need = memory.features + memory.folds + memory.temporary
     of = f" of {memory.device / 1e9:.1f}" if memory.device else ""
     line = (
         f"{problem}: {len(members)} folds, {memory.folds_at_a_time} at a time over {devices} "
         f"device(s), {min(samples)}-{max(samples)} samples a fold; memory of a device: features "
-        f"{memory.features / 1e9:.2f} GB, folds {memory.folds / 1e9:.2f}, temporary "
-        f"{memory.temporary / 1e9:.2f}, together {need / 1e9:.2f}{of} GB"
+        f"{'streamed, a piece ' if pieces else ''}{memory.features / 1e9:.2f} GB, "
+        f"folds {memory.folds / 1e9:.2f}, temporary {memory.temporary / 1e9:.2f}, "
+        f"together {need / 1e9:.2f}{of} GB"
     )
     if memory.device and need > memory.device:
         line += ": more than there is; use a smaller --config.train.fold_chunk"

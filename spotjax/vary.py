@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from spotjax import config as config_lib
 from spotjax import evaluation, files, headline, run_tables, rundir
-from spotjax.cli import override, parse, parser
+from spotjax.cli import override, parse, parser, split_values
 from spotjax.config import EXPRESSION_TYPES, Config
 from spotjax.curves import Curves, decode_video
 from spotjax.data import plans
@@ -68,22 +68,6 @@ def variation(config: Config, text: str) -> Variation:
         )
     own = [value for value, other in configs.items() if other == config]
     return Variation(key, configs, own[0] if own else "")
-
-
-def split_values(text: str) -> list[str]:
-    """The values of a list, each once, in their order.
-
-    >>> split_values("0.4,(2,8),none,0.4")
-    ['0.4', '(2,8)', 'none']
-    """
-    parts, depth = [""], 0
-    for letter in text:
-        depth += (letter in "([") - (letter in ")]")
-        if letter == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
 
 def decoding_keys(config: Config) -> list[str]:

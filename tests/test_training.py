@@ -94,10 +94,11 @@ def test_no_collectives_and_one_compilation(toy):
         folds_lib.fold_keys(0, 0, [(0, 0), (1, 0), (2, 0), (3, 0)]),
         plans.stack([fold.samples for fold in members]),
         plans.epoch_order(members, 0, 0, 0, 12),
+        training.step_sizes(members, Train(), 0),
     )
     placed = folds_lib.put(folded, mesh, folds_lib.FOLD)
     _, arrays = training.place(SYSTEM, "macro", toy.streams, members, mesh)
-    text = epoch.lower(*placed, arrays, np.float32(1)).compile().as_text()
+    text = epoch.lower(*placed, arrays).compile().as_text()
     for word in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):
         assert word not in text
 
@@ -124,8 +125,9 @@ import numpy as np
 from toy import toy_dataset
 from test_training import run
 assert len(jax.devices()) == 8
-state = run(toy_dataset(subjects=5), devices=8)[-1].states
-np.savez(sys.argv[1], *jax.tree.leaves(state.variables))
+one, eight = (run(toy_dataset(subjects=5), devices=n)[-1].states for n in (1, 8))
+jax.tree.map(np.testing.assert_array_equal, one, eight)
+np.savez(sys.argv[1], *jax.tree.leaves(eight.variables))
 """
 
 
@@ -142,7 +144,8 @@ def test_eight_devices_give_the_parameters_of_one(tmp_path):
     for one, eight in zip(
         jax.tree.leaves(found.variables), np.load(target).values(), strict=True
     ):  # fmt: skip
-        np.testing.assert_allclose(one, eight, atol=1e-6)
+        # XLA cuts loops by its number of threads, so this process may round otherwise
+        np.testing.assert_allclose(one, eight, atol=1e-7)
 
 
 def test_the_need_of_memory_is_told_before_the_first_epoch(toy):

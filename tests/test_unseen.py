@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from toy import toy_crops
 
-from spotjax import curves, evaluation, rundir, scoring, train, unseen
+from spotjax import curves, evaluation, rundir, runs, scoring, train, unseen
 from spotjax.config import Cnn3d, Cnn3dFeatures, Config, Data, Evaluate, Softnet, Train
 from spotjax.curves import decode_video
 from spotjax.errors import UserError
@@ -55,7 +55,8 @@ def trained(tmp_path_factory):
     workdir.mkdir()
     rundir.open_run(workdir, CONFIG, "toy", workdir.parent / "home_shards")
     system = build(SYSTEM, {})
-    train.train_run(workdir, CONFIG, HOME, system, train.folds_of(CONFIG, HOME, system))
+    members = train.folds_of(CONFIG, HOME, system)
+    train.train_runs([runs.Run(workdir, CONFIG, members)], HOME, system)
     return workdir
 
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from spotjax import clip_windows, evaluate, evaluation, results, rundir, vary
+from spotjax import cli, clip_windows, evaluate, evaluation, results, rundir, vary
 from spotjax import config as config_lib
 from spotjax.config import (
     Config,
@@ -323,7 +323,7 @@ def test_another_file_for_the_table(made, tmp_path):
 
 
 def test_a_list_of_values():
-    assert vary.split_values("a, b,(1,2),[3,4],none,") == ["a", "b", "(1,2)", "[3,4]", "none"]
-    assert vary.split_values("") == []
+    assert cli.split_values("a, b,(1,2),[3,4],none,") == ["a", "b", "(1,2)", "[3,4]", "none"]
+    assert cli.split_values("") == []
     with pytest.raises(UserError, match=r"--vary x: write KEY=V1"):
         vary.variation(Config(name="x"), "x")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import K, toy_crops
 
-from spotjax import evaluate, files, folds, rundir, scoring, train, weights
+from spotjax import evaluate, files, folds, rundir, runs, scoring, train, weights
 from spotjax.checkpoints import Checkpoints, read_finished
 from spotjax.config import (
     Baselines,
@@ -493,7 +493,8 @@ def trained(tmp_path_factory):
     dataset = dataset._replace(manifest=dataset.manifest | {"hash": digest})
     rundir.open_run(workdir, config, digest, folder / "shards")
     system = build(config.system, dict(dataset.k))
-    train.train_run(workdir, config, dataset, system, train.folds_of(config, dataset, system))
+    members = train.folds_of(config, dataset, system)
+    train.train_runs([runs.Run(workdir, config, members)], dataset, system)
     evaluate.evaluate_run(workdir, config, dataset, folder / "shards", "a test")
     return workdir, dataset
 

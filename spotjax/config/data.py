@@ -85,7 +85,16 @@ class Data:
     shards: str = Field(
         default="", description="folder for the features; empty: shards/<root>-<hash>"
     )
-    jobs: int = Field(default=0, ge=0, description="worker processes; 0: one per core")
+    jobs: int = Field(
+        default=0,
+        ge=0,
+        description="worker processes; 0: one per core, with Ray as many as the cluster takes",
+    )
+    runner: Literal["local", "ray"] = Field(
+        default="local",
+        description="who computes the features: processes of this machine, or tasks of the Ray "
+        "cluster of RAY_ADDRESS, whose nodes share the folders (extra [cluster])",
+    )
     skip_bad_videos: bool = Field(
         default=False,
         description="leave out videos that cannot be used (listed in the manifest) "

@@ -113,7 +113,25 @@ class Train(Stage):
     devices: int = Field(
         default=0,
         ge=0,
-        description="devices to use (on CPU: forced host devices); 0: all, on CPU one per core",
+        description="devices of each process to use (on CPU: forced host devices); 0: all, on CPU "
+        "one per core",
+    )
+    distributed: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="one training over several processes or hosts, which JAX finds by SLURM, Open "
+        "MPI, GKE or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID; auto: if the "
+        "environment says that there are several",
+    )
+    residency: Literal["auto", "resident", "streamed"] = Field(
+        default="auto",
+        description="features on every device once, or piece by piece as they are read from the "
+        "shards, for more than fits; auto: streamed if they need over half of a device's memory",
+    )
+    piece: int = Field(
+        default=0,
+        ge=0,
+        description="streamed: steps whose features are on the devices at a time; 0: what fits a "
+        "sixteenth of the memory",
     )
 
 

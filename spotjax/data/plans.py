@@ -31,6 +31,8 @@ class Fold(NamedTuple):
     """Samples of the validation videos, where a system judges by them."""
     initialisation: int = 0
     """Which of the initialisations that are tried."""
+    own: Train | None = None
+    """Its run's settings, where runs that differ in seed or step size are trained together."""
 
     @property
     def size(self) -> int:
@@ -174,7 +176,8 @@ def epoch_order(
     steps = max(-(-fold.size // batch) for fold in folds)
     order = np.full((len(folds), steps * batch), -1, np.int32)
     for row, fold in enumerate(folds):
-        rng = splits.rng(seed, problem, fold.number, splits.ORDER, epoch if reshuffle else 0)
+        own_seed = seed if fold.own is None else fold.own.seed
+        rng = splits.rng(own_seed, problem, fold.number, splits.ORDER, epoch if reshuffle else 0)
         order[row, : fold.size] = rng.permutation(fold.size)
         if updates:
             done = epoch * -(-fold.size // batch)

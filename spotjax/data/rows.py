@@ -4,7 +4,7 @@ A system that trains on a few samples of long videos (SFAMNet: some thousand of 
 would otherwise need all features of a data set in memory.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,12 +21,18 @@ class Rows(NamedTuple):
 
 
 def used(folds: Sequence[Fold], reach: int, num_rows: int) -> Rows:
-    """The rows that the samples of `folds` read, those for validation included.
+    """The rows that the samples of `folds` read, those for validation included."""
+    tables = (t for fold in folds for t in (fold.samples, fold.judged) if t is not None)
+    return of_tables(tables, reach, num_rows)
+
+
+def of_tables(tables: Iterable[Samples], reach: int, num_rows: int) -> Rows:
+    """The rows that samples read.
 
     A sample of frames reads `reach` rows from each of its own on, as far as there are `num_rows`.
     """
     frames, events = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for table in (t for fold in folds for t in (fold.samples, fold.judged) if t is not None):
+    for table in tables:
         row, event = table["row"].astype(np.int64), _is_event(table)
         first = np.unique(row[~event])
         frames.append(np.unique(first[:, None] + np.arange(reach)))
@@ -37,17 +43,18 @@ def used(folds: Sequence[Fold], reach: int, num_rows: int) -> Rows:
 
 def renumbered(folds: Sequence[Fold], rows: Rows) -> list[Fold]:
     """`folds` whose samples count rows among `rows`, as the arrays of `take` do."""
-
-    def moved(table: Samples) -> Samples:
-        return table | {"row": _positions(table, rows)}
-
     return [
         fold._replace(
-            samples=moved(fold.samples),
-            judged=None if fold.judged is None else moved(fold.judged),
+            samples=moved(fold.samples, rows),
+            judged=None if fold.judged is None else moved(fold.judged, rows),
         )
         for fold in folds
     ]
+
+
+def moved(table: Samples, rows: Rows) -> Samples:
+    """`table` whose samples count rows among `rows`."""
+    return table | {"row": _positions(table, rows)}
 
 
 def take(

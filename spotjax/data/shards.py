@@ -9,9 +9,10 @@ import numpy as np
 
 from spotjax import config as config_lib
 from spotjax.config import Config
-from spotjax.data import schema
+from spotjax.data import records, schema
+from spotjax.data.records import Places
 from spotjax.data.schema import MANIFEST, Stream
-from spotjax.data.tfrecord import read_records
+from spotjax.data.tfrecord import located_records
 from spotjax.errors import UserError
 from spotjax.files import flat
 from spotjax.types import Dataset, Interval, Video
@@ -27,99 +28,79 @@ _AGAIN = "delete the folder and run data_prep again, or choose another --config.
 class Streams(Mapping[str, np.ndarray]):
     """Streams by name, `[R, ...]` over all videos.
 
-    One number per row (validity, strain, face) is kept; anything larger is read anew each time
-    it is asked for, so that the host holds the features of one problem at a time.
+    One number per row (validity, strain, face) is kept; anything larger is read from its place in
+    the shards each time it is asked for, so that features need not fit into memory.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         """Read and check every byte of every shard once.  Raises UserError naming the shard."""
-        self._folder, self._manifest = folder, manifest
-        self._frames = _specs(manifest["streams"])
         self._events = _specs(manifest.get("events", {}))
         always = {"face": Stream((), "uint8"), "frame_ids": Stream((), "int32")}
-        self._specs = self._frames | self._events | always
-        self._kept = self._read([n for n, spec in self._specs.items() if not spec.shape], True)
+        specs = _specs(manifest["streams"]) | self._events | always
+        self._places = {name: Places(spec) for name, spec in specs.items()}
+        kept: dict[str, list[np.ndarray]] = {n: [] for n, spec in specs.items() if not spec.shape}
+        for video in manifest["videos"]:
+            self._locate(folder / video["shard"], video["num_frames"], kept)
+        self._kept = {
+            name: np.concatenate([np.zeros(0, specs[name].dtype), *parts])
+            for name, parts in kept.items()
+        }
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """The stream, from memory or from the shards."""
+        """The whole stream, from memory or from the shards."""
         if name in self._kept:
             return self._kept[name]
-        if name not in self._specs:
-            raise KeyError(name)
-        return self._read([name], False)[name]
+        return self._places[name].read(np.arange(self._places[name].rows))
 
     def __iter__(self) -> Iterator[str]:
         """Names of the streams."""
-        return iter(self._specs)
+        return iter(self._places)
 
     def __len__(self) -> int:
         """Number of streams."""
-        return len(self._specs)
+        return len(self._places)
 
     def take(self, names: Sequence[str], rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Rows `rows` i64, sorted, of streams of one kind; other videos are not read."""
-        arrays = {
-            name: np.zeros((len(rows), *self._specs[name].shape), self._specs[name].dtype)
+        """Rows `rows` i64, sorted and different, of streams by name."""
+        return {
+            name: self._kept[name][rows] if name in self._kept else self._places[name].read(rows)
             for name in names
         }
-        is_event = names[0] in self._events
-        first = 0
-        for video in self._manifest["videos"]:
-            count = len(video["intervals"]) if is_event else video["num_frames"]
-            begin, end = np.searchsorted(rows, [first, first + count])
-            if begin < end:
-                self._take(video, arrays, slice(begin, end), rows[begin:end] - first, is_event)
-            first += count
-        return arrays
 
-    def _take(
-        self, video: Any, arrays: Any, target: slice, rows: np.ndarray, is_event: bool
-    ) -> None:
-        """Write rows of one video, counted from its first, to `target` of `arrays`."""
-        for start, record in self._records(self._folder / video["shard"], video["num_frames"]):
-            last = len(video["intervals"]) if is_event else start + len(record["frame_ids"])
-            begin, end = np.searchsorted(rows, [start, last])
-            for name, array in arrays.items():
-                array[target][begin:end] = record[name][rows[begin:end] - start]
-            if is_event:
-                return  # they stand in the first record
+    def row_bytes(self, name: str) -> int:
+        """Bytes of one row of a stream."""
+        spec = self._places[name].stream
+        return int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
 
-    def _read(self, names: list[str], check_all: bool) -> dict[str, np.ndarray]:
-        videos = self._manifest["videos"]
-        frames = sum(video["num_frames"] for video in videos)
-        events = sum(len(video["intervals"]) for video in videos)
-        arrays = {}
-        for name in names:
-            spec = self._specs[name]
-            rows = events if name in self._events else frames
-            arrays[name] = np.zeros((rows, *spec.shape), spec.dtype)
-        first, first_event = 0, 0
-        for video in videos:
-            path = self._folder / video["shard"]
-            for start, record in self._records(path, video["num_frames"]):
-                if check_all:
-                    _refuse_non_finite(path, record)
-                for name, array in arrays.items():
-                    begin = first_event if name in self._events else first + start
-                    array[begin : begin + len(record[name])] = record[name]
-            first += video["num_frames"]
-            first_event += len(video["intervals"])
-        return arrays
-
-    def _records(self, path: Path, num_frames: int) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(first frame, record) of a shard, whose frames must be complete and in order."""
+    def _locate(self, path: Path, num_frames: int, kept: dict[str, list[np.ndarray]]) -> None:
+        """Check a shard, whose frames must be complete and in order; note where its rows lie."""
         if not path.exists():
             raise UserError(
                 f"{path}: this shard is missing: run data_prep again, which makes this video anew"
             )
-        features = schema.features_dict(self._frames, self._events)
-        done = 0
-        for payload in read_records(path):
-            record = features.deserialize_example_np(payload)
-            if record["start"] != done or record["num_frames"] != num_frames:
+        stamp, done = records.stamp_of(path), 0
+        for offset, payload in located_records(path):
+            try:
+                spans = records.spans(payload)
+                start = records.integer(payload, spans["start"])
+                frames = records.integer(payload, spans["num_frames"])
+                values = {
+                    name: records.array(payload, spans[name], places.stream)
+                    for name, places in self._places.items()
+                }
+            except (ValueError, KeyError):
+                raise UserError(f"{path}: not a record of this program: {_REPAIR}") from None
+            if start != done or frames != num_frames:
                 raise UserError(f"{path}: a record is missing or of another video: {_REPAIR}")
-            yield done, record
-            done += len(record["frame_ids"])
+            _refuse_non_finite(path, values)
+            here = len(values["frame_ids"])
+            for name, array in values.items():
+                if name not in self._events and len(array) != here:
+                    raise UserError(f"{path}: field {name} is not of {here} frames: {_REPAIR}")
+                if name in kept:
+                    kept[name].append(array.copy())  # not the whole record with it
+                self._places[name].add(path, stamp, offset + spans[name][0], len(array))
+            done += here
         if done != num_frames:
             raise UserError(f"{path}: holds {done} of {num_frames} frames: {_REPAIR}")
 

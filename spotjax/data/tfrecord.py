@@ -48,9 +48,14 @@ def write_records(path: Path, payloads: Iterable[bytes]) -> int:
 
 def read_records(path: Path) -> Iterator[bytes]:
     """Yield the payloads of `path`.  Raises UserError naming the file if a byte is wrong."""
+    return (payload for _, payload in located_records(path))
+
+
+def located_records(path: Path) -> Iterator[tuple[int, bytes]]:
+    """As `read_records`, each payload with the place of its first byte in the file."""
     remedy = "delete it and run data_prep again, which makes this video anew"
     with open(path, "rb") as file:
-        index = 0
+        index = offset = 0
         while header := file.read(12):
             if len(header) < 12:
                 raise UserError(f"{path}: cut short inside the header of record {index}: {remedy}")
@@ -62,5 +67,6 @@ def read_records(path: Path) -> Iterator[bytes]:
                 raise UserError(f"{path}: cut short inside record {index}: {remedy}")
             if struct.unpack("<I", footer)[0] != _masked_crc(payload):
                 raise UserError(f"{path}: wrong checksum of record {index}: {remedy}")
-            yield payload
+            yield offset + len(header), payload
             index += 1
+            offset += len(header) + length + len(footer)

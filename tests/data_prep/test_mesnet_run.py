@@ -15,7 +15,7 @@ import pytest
 from commands import run
 from tiny_sets import REPOSITORY, make_set
 
-from spotjax import checkpoints, evaluate, train, vary
+from spotjax import checkpoints, evaluate, runs, train, vary
 from spotjax.cli import load_config
 from spotjax.clip_windows import starts
 from spotjax.data import schema, shards
@@ -176,7 +176,7 @@ def test_labels_of_the_held_out_subject_change_nothing(trained: Path, tmp_path: 
     workdir = tmp_path / "poisoned"
     workdir.mkdir()
     folds = train.folds_of(config, poisoned, system)
-    train.train_run(workdir, config, poisoned, system, folds)
+    train.train_runs([runs.Run(workdir, config, folds)], poisoned, system)
     for problem in ("pretrain", "both"):
         found, expected = (checkpoints.read_finished(w, problem) for w in (workdir, trained))
         assert found.subjects == ["s16", "s19"] and expected.subjects[2] == "s19"
