@@ -136,7 +136,7 @@ def manifest_of(
         "features": identity["features"],
         "features_hash": config_lib.digest(identity["features"]),
         "hash": identity["hash"],
-        "versions": _versions(config),
+        "versions": _versions(config, identity["features"]),
         "quirks": list(dataset.quirks),
         "skipped": skipped,
         "annotation_sha256": annotation_sha256(dataset),
@@ -190,8 +190,8 @@ def _k_source(wanted: dict[str, Any]) -> str:
     )
 
 
-def _versions(config: Config) -> dict[str, str]:
-    """Versions of everything that the values of the streams depend on."""
+def _versions(config: Config, made: dict[str, Any]) -> dict[str, str]:
+    """Versions of everything that the values of the streams, `made` so, depend on."""
     versions = {
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -205,6 +205,8 @@ def _versions(config: Config) -> dict[str, str]:
         versions["dlib"] = dlib.__version__
     if getattr(config.features, "scene", False):
         versions["numba"] = metadata.version("numba")
+    if made.get("flow", {}).get("backend") == "jax":
+        versions |= {name: metadata.version(name) for name in ("jax", "jaxlib")}
     return versions
 
 

@@ -32,10 +32,7 @@ def fits(
     folds: Sequence[plans.Fold],
     mesh: Mesh,
 ) -> bool:
-    """Whether all rows that `folds` read fit the memory of each device, half of it at most.
-
-    CPU devices of one process share its memory, and the host holds the rows once more.
-    """
+    """Whether all rows that `folds` read fit the memory of each device, half of it at most."""
     used = rows.used(folds, system.reach, len(streams[system.valid(problem)]))
     need = sum(
         len(used.events if name.startswith("event_") else used.frames) * row_bytes(streams, name)
@@ -45,11 +42,9 @@ def fits(
 
 
 def memory(mesh: Mesh) -> int:
-    """Bytes that a device of this process may hold."""
+    """Bytes of a device of this process; those of a CPU share the machine's and the rows in it."""
     mine = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
-    if limit := (mine[0].memory_stats() or {}).get("bytes_limit", 0):
-        return int(limit)
-    return host_memory() // (len(mine) + 1)
+    return int((mine[0].memory_stats() or {}).get("bytes_limit", 0)) or host_memory()
 
 
 def host_memory() -> int:

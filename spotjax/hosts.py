@@ -41,8 +41,8 @@ def join(how: str) -> None:
     if how == "off" or (how == "auto" and not announced()) or jax.distributed.is_initialized():
         return
     try:
-        told = [int(os.environ[name]) if name in os.environ else None for name in TOLD]
-        jax.distributed.initialize(os.environ.get("JAX_COORDINATOR_ADDRESS"), *told)
+        number, rank = (int(os.environ[n]) if n in os.environ else None for n in TOLD)
+        jax.distributed.initialize(os.environ.get("JAX_COORDINATOR_ADDRESS"), number, rank)
     except (ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(

@@ -149,7 +149,7 @@ def build(desk: Desk, most_mb: int, caution: str) -> Any:
             )  # fmt: skip
             flow = gr.Dropdown(
                 [DEFAULT_FLOW, *FLOWS], value=DEFAULT_FLOW, label="Optical flow",
-                info="dis takes 1 ms where tvl1 takes 300", elem_id="flow",
+                info="dis takes 1 ms where tvl1 takes 300, tvl1_jax 20", elem_id="flow",
             )  # fmt: skip
         with gr.Row():
             go = gr.Button("Find expressions", variant="primary", elem_id="start")

@@ -43,9 +43,9 @@ def spot(
     u8[H, W] or RGB u8[H, W, 3], which need their rate `fps`: an array u8[T, H, W, 3], or a
     generator, whose frames are kept for a few seconds only.  `weights` is a file of ours
     (`spotjax.convert`), a run directory or `Weights`; left out: a demonstration, trained on
-    rendered faces.  `face` 2 follows the second largest face.  `flow` (tvl1, dis, farneback)
-    replaces the optical flow that the weights were trained on.  Raises UserError for what cannot be
-    used.
+    rendered faces.  `face` 2 follows the second largest face.  `flow` (tvl1, tvl1_jax, dis,
+    farneback) replaces the optical flow that the weights were trained on.  Raises UserError for
+    what cannot be used.
 
         found = spotjax.spot("interview.mp4", weights="softnet.spotjax.npz")
         for d in found.detections:
@@ -219,9 +219,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--flow",
-        choices=("tvl1", "dis", "farneback"),
+        choices=("tvl1", "tvl1_jax", "dis", "farneback"),
         help="another optical flow than the weights were trained on: dis takes 1 ms where tvl1 "
-        "takes 300",
+        "takes 300, tvl1_jax (the same procedure as tvl1) 20",
     )
     parser.add_argument(
         "--fps", type=float, default=0.0, help="frame rate of a folder of images (30)"

@@ -114,15 +114,14 @@ def test_what_fits_is_resident(toy, monkeypatch):
     used = np.unique(np.concatenate([fold.samples["row"] for fold in members]))
     need = len(used) * toy.streams["flow_macro"][0].nbytes
     for room, fits in ((2 * need, False), (2 * need + 2, True)):
-        # two devices and the host share the machine
-        monkeypatch.setattr(feeding, "host_memory", lambda room=room: 3 * room)
+        monkeypatch.setattr(feeding, "host_memory", lambda room=room: room)
         assert feeding.fits(SOFTNET, "macro", toy.streams, members, mesh) is fits
 
 
 def test_as_many_steps_as_fit_a_sixteenth_of_the_memory(toy, monkeypatch):
     row = toy.streams["flow_macro"][0].nbytes
     step = 3 * ADAM.batch * row
-    monkeypatch.setattr(feeding, "host_memory", lambda: 2 * 16 * (5 * step + 1))
+    monkeypatch.setattr(feeding, "host_memory", lambda: 16 * (5 * step + 1))
     _, feed = run(toy, SOFTNET, dataclasses.replace(ADAM, epochs=1), piece=0)
     assert feed.row_bytes == min(5 * step, len(toy.streams["face"]) * row)
 

@@ -96,7 +96,19 @@ def known(names, forbidden):
 
 @pytest.mark.parametrize("path", sources("data_prep"), ids=lambda p: p.name)
 def test_data_prep_never_imports_jax(path):
-    assert not roots(imports(path)) & JAX
+    """Only `flow.tvl1_jax` does, once it is called."""
+    names = imports(path, top_level_only=path.name == "flow.py")
+    assert not roots(names) & JAX and not known(names, {"spotjax.flow", "spotjax.median"})
+
+
+def test_the_one_place_of_data_prep_that_imports_jax():
+    functions = [n for n in ast.parse((ROOT / "data_prep/flow.py").read_text()).body if
+                 isinstance(n, ast.FunctionDef)]  # fmt: skip
+    lazy = {f.name: [n for n in ast.walk(f) if isinstance(n, ast.Import)] for f in functions}
+    found = {
+        name: [a.name for n in nodes for a in n.names] for name, nodes in lazy.items() if nodes
+    }
+    assert found == {"tvl1_jax": ["jax"]}
 
 
 @pytest.mark.parametrize("path", sources("spotjax"), ids=lambda p: p.name)
@@ -159,6 +171,9 @@ def test_rooms_stay_small(path):
 def test_running_data_prep_loads_no_jax():
     code = (
         "import sys, data_prep.write_shards, data_prep.synthetic, data_prep.__main__;"
+        "from data_prep.flow import make_flow; from spotjax.config import Flow;"
+        "import numpy; grey = numpy.zeros((16, 16), 'uint8');"
+        "[make_flow(Flow(method=m))(grey, grey) for m in ('tvl1', 'dis', 'farneback')];"
         f"sys.exit(bool({JAX!r} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

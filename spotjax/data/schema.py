@@ -103,14 +103,18 @@ def has_own_shards(config: Config, baseline: str) -> bool:
 def feature_settings(config: Config, kind: str = "") -> dict[str, Any]:
     """The settings that the features of `kind` are made with, as plain values.
 
-    A baseline looks at the face that `config.features.face` finds.
+    A baseline looks at the face that `config.features.face` finds.  `flow.backend` is left out
+    where it is opencv: shards that are older than the choice go on being used.
     """
     values = config_lib.to_dict(config)
-    if not kind:
-        return values["features"]
-    name, keys = BASELINE_FEATURES[kind]
-    chosen = {key: values["baselines"][kind][key] for key in keys}
-    return {"name": name, "face": values["features"]["face"], **chosen}
+    found = values["features"]
+    if kind:
+        name, keys = BASELINE_FEATURES[kind]
+        chosen = {key: values["baselines"][kind][key] for key in keys}
+        found = {"name": name, "face": found["face"], **chosen}
+    if found.get("flow", {}).get("backend") == "opencv":
+        del found["flow"]["backend"]
+    return found
 
 
 def shards_folder(config: Config, kind: str = "") -> Path:

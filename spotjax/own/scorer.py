@@ -8,7 +8,14 @@ import jax
 import numpy as np
 
 from spotjax import decode, scoring
-from spotjax.config import EXPRESSION_TYPES, Config, Sfamnet, SfamnetFeatures, SoftnetFeatures
+from spotjax.config import (
+    EXPRESSION_TYPES,
+    Config,
+    Flow,
+    Sfamnet,
+    SfamnetFeatures,
+    SoftnetFeatures,
+)
 from spotjax.errors import UserError
 from spotjax.systems import build
 from spotjax.types import Detection, System, Video
@@ -65,11 +72,12 @@ def fit(weights: Weights, rate: float, flow: str = "") -> Fitted:
             config, system=dataclasses.replace(config.system, flow="optical")
         )
     if flow and hasattr(features, "flow"):
-        if features.flow.method != flow:
-            notes.append(f"trained on {features.flow.method} flow, used with {flow}")
-        features = dataclasses.replace(
-            features, flow=dataclasses.replace(features.flow, method=flow)
+        asked: Any = (
+            {"method": "tvl1", "backend": "jax"} if flow == "tvl1_jax" else {"method": flow}
         )
+        if features.flow.method != asked["method"]:
+            notes.append(f"trained on {features.flow.method} flow, used with {flow}")
+        features = dataclasses.replace(features, flow=Flow(**asked))
     elif flow:
         raise UserError(f"--flow {flow}: {config.system.name} has no choice of flow: leave it out")
     options = dict(weights.options)

@@ -23,7 +23,7 @@ from spotjax.weights import Weights
 
 SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 """Videos that are taken."""
-FLOWS = ("tvl1", "dis", "farneback")
+FLOWS = ("tvl1", "tvl1_jax", "dis", "farneback")
 MOST_WAITING = 20
 MOST_FACE = 20
 STALE_S = 3600.0

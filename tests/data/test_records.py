@@ -3,6 +3,7 @@
 import os
 import time
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -78,6 +79,13 @@ def test_a_record_of_another_program_names_the_shard(folder):
     write_records(shard, [b"not an example"])
     with pytest.raises(UserError, match=f"{shard.name}: not a record of this program"):
         shards.load(folder)
+
+
+def test_what_is_read_needs_no_copy_on_a_cpu(folder):
+    taken = shards.load(folder).streams.take(["flow_micro"], np.array([3, 7]))["flow_micro"]
+    assert taken.ctypes.data % 64 == 0 and taken.flags.c_contiguous
+    placed = jax.device_put(taken, jax.devices()[0])
+    assert placed.unsafe_buffer_pointer() == taken.ctypes.data
 
 
 def removed(path):

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from spotjax.config import Config, Flow, SoftnetFeatures, to_dict
+from spotjax.config import Config, Flow, SoftnetFeatures
 from spotjax.data import schema, shards
 from spotjax.data.schema import Stream
 from spotjax.data.tfrecord import write_records
@@ -56,7 +56,7 @@ def write_set(folder, count=2, frames=300, value=1.0, **changes):
         "data": schema.read_settings(CONFIG),
         "streams": {n: {"shape": s.shape, "dtype": s.dtype} for n, s in STREAMS.items()},
         "k": {"macro": 5, "micro": 2},
-        "features": to_dict(CONFIG)["features"],
+        "features": schema.feature_settings(CONFIG),
         "hash": "h",
         "videos": entries,
     }

@@ -1,12 +1,17 @@
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from data_prep import flow
-from spotjax.config import Flow
+from spotjax.config import Config, Flow, SoftnetFeatures
+from spotjax.data import schema
 from spotjax.errors import UserError
 
 
@@ -36,6 +41,54 @@ def test_tvl1_golden(shared: Callable[[str], Path]) -> None:
     difference = flow.make_flow(Flow())(*golden["tvl1/images"]) - golden["tvl1/flow"]
     inside = np.abs(difference[8:-8, 8:-8])
     assert inside.max() < 0.1 and inside.mean() < 0.01
+
+
+def test_tvl1_of_jax_is_opencv_s(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    one, two = (np.ascontiguousarray(image[40:64, 50:72]) for image in pair)
+    compute = flow.make_flow(Flow(backend="jax"))
+    found = compute(one, two)
+    assert found.dtype == np.float32 and found.shape == (24, 22, 2) and found.flags.writeable
+    apart = found - flow.make_flow(Flow())(one, two)
+    assert np.hypot(apart[..., 0], apart[..., 1]).mean() < 0.02
+    np.testing.assert_array_equal(compute(one, two), found)
+
+
+def test_only_tvl1_is_computed_by_jax() -> None:
+    with pytest.raises(ValidationError, match="jax has tvl1 only: leave backend at opencv for"):
+        Flow(method="dis", backend="jax")
+
+
+SET_UP = """
+import os
+from data_prep.flow import make_flow
+from spotjax.config import Flow
+make_flow(Flow(backend="jax"))
+import jax
+print(os.environ["NPROC"], jax.default_backend(), jax.config.jax_compilation_cache_dir)
+"""
+
+
+def test_a_process_of_data_prep_gets_one_thread_and_the_cache(tmp_path: Path) -> None:
+    """Unless the environment says otherwise."""
+    bare = {key: value for key, value in os.environ.items() if not key.startswith("JAX_")}
+    bare |= {"XDG_CACHE_HOME": str(tmp_path)}
+    said = {"NPROC": "2", "JAX_COMPILATION_CACHE_DIR": "mine", "JAX_PLATFORMS": "cpu"}
+    for more, expected in (({}, f"1 cpu {tmp_path / 'spotjax'}"), (said, "2 cpu mine")):
+        command = [sys.executable, "-c", SET_UP]
+        done = subprocess.run(command, env=bare | more, capture_output=True, text=True, check=True)
+        assert done.stdout.split("\n")[0] == expected
+
+
+def test_shards_older_than_the_backend_are_used() -> None:
+    plain, other = (
+        Config(name="x", features=SoftnetFeatures(flow=Flow(backend=backend)))
+        for backend in ("opencv", "jax")
+    )
+    assert schema.feature_settings(plain)["flow"] == {"method": "tvl1"}
+    assert schema.feature_settings(other)["flow"] == {"method": "tvl1", "backend": "jax"}
+    k = {"macro": 8, "micro": 3}
+    assert schema.extraction_digest(plain, k) != schema.extraction_digest(other, k)
+    assert schema.feature_settings(plain, "mdmd")["flow"] == {"method": "farneback"}
 
 
 def test_a_flow_that_is_not_finite_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

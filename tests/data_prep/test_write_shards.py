@@ -43,7 +43,7 @@ def test_the_manifest_tells_what_stands_in_the_shards(tiny: Path) -> None:
     assert facts["types"] == ["macro", "micro"] and facts["emotions"] == ["negative", "others"]
     # (23 - 11 + 1) / 2 = 6.5 and (36 - 31 + 1) / 2 = 3
     assert facts["k"] == {"macro": 6, "micro": 3}
-    assert facts["features_hash"] == config_lib.digest(config_lib.to_dict(config)["features"])
+    assert facts["features_hash"] == config_lib.digest(schema.feature_settings(config))
     assert facts["hash"] == schema.extraction_digest(config, facts["k"])
     assert set(facts["versions"]) == {"python", "numpy", "cv2", "spotjax"}
     assert [(v["subject"], v["name"], v["num_frames"]) for v in facts["videos"]] == [

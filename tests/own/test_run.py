@@ -178,6 +178,12 @@ def test_another_flow_is_said():
     fitted = fit(known, 30.0, "farneback")
     assert fitted.config.features.flow.method == "farneback"
     assert "trained on dis flow, used with farneback" in fitted.notes
+    fast = fit(known, 30.0, "tvl1_jax").config.features.flow
+    assert fast == Flow(method="tvl1", backend="jax")
+    by_jax = dataclasses.replace(known.config.features, flow=fast)
+    trained_so = known._replace(config=dataclasses.replace(known.config, features=by_jax))
+    assert fit(trained_so, 30.0).config.features.flow == fast
+    assert fit(trained_so, 30.0, "dis").config.features.flow == Flow(method="dis")
     with pytest.raises(UserError, match="cnn3d has no choice of flow"):
         fit(untrained("cnn3d", folds=1), 30.0, "dis")
 

@@ -154,7 +154,7 @@ def test_a_bad_video_is_one_line_without_private_paths(
         ({"face": 1.5}, "face 1.5: count faces from 1"),
         ({"face": float("nan")}, "face nan: count faces from 1"),
         ({"face": None}, "face None: count faces from 1"),
-        ({"flow": "pwc"}, "flow pwc: choose one of tvl1, dis, farneback"),
+        ({"flow": "pwc"}, "flow pwc: choose one of tvl1, tvl1_jax, dis, farneback"),
     ],
 )
 def test_what_cannot_begin(desk, clip, changed, message):
