@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from spotjax.errors import UserError
 
 from . import faces, softnet
 from .features import Extracted, FeatureSpec, empty_rows, frames_of, half_length
-from .flow import make_flow
+from .flow import make_flow, make_pairs
 from .readers import RawDataset, RawVideo
 from .workers import Report
 
@@ -56,7 +57,8 @@ def extract(
     """SOFTNet's streams; row i is the pair (i, i+k), zero with valid 0 where there is none.
 
     Every frame is decoded once for all k (besides the few that the face search looks at), and
-    only the last max(k) + 1 face crops are kept.  Raises UserError if the video is too short, has
+    only the last max(k) + 1 face crops are kept (and those of the pairs that an accelerator
+    computes at once).  Raises UserError if the video is too short, has
     no face, or a frame cannot be read.
     """
     length, longest = video.num_frames, max(k.values())
@@ -72,24 +74,43 @@ def extract(
         where = softnet.geometry(faces.landmarks_in_crop(face), features.roi)
     except UserError as error:
         raise UserError(f"{video.place}: {error}") from None
-    flow = make_flow(features.flow)
+    flows, at_a_time = make_pairs(features.flow)
     rows = empty_rows(streams(tuple(k)), length)
     crops: deque[np.ndarray] = deque(maxlen=longest + 1)
+    waiting: list[_Pair] = []
+
+    def compute() -> None:
+        try:
+            found = flows([pair.images[0] for pair in waiting], [p.images[1] for p in waiting])
+        except UserError as error:
+            raise UserError(f"{frames.where(waiting[0].first)}: {error}") from None
+        for (kind, first, _), flow in zip(waiting, found, strict=True):
+            image = softnet.masked(flow, where)
+            rows[f"flow_{kind}"][first] = softnet.composite(image, where)
+            rows[f"strain_{kind}"][first] = softnet.strain_sum(image, where)
+            rows[f"valid_{kind}"][first] = 1
+        waiting.clear()
+
     for second in range(length):
         crops.append(faces.crop(frames[second], face.box))
         for kind, step in k.items():
             first = second - step
-            if first < 0 or not (present[first] and present[second]):
-                continue
-            try:
-                image = softnet.masked(flow(crops[-1 - step], crops[-1]), where)
-            except UserError as error:
-                raise UserError(f"{frames.where(first)}: {error}") from None
-            rows[f"flow_{kind}"][first] = softnet.composite(image, where)
-            rows[f"strain_{kind}"][first] = softnet.strain_sum(image, where)
-            rows[f"valid_{kind}"][first] = 1
+            if first >= 0 and present[first] and present[second]:
+                waiting.append(_Pair(kind, first, (crops[-1 - step], crops[-1])))
+            if len(waiting) >= at_a_time:
+                compute()
         report(1)
+    if waiting:
+        compute()
     return Extracted(present, face.box, rows)
+
+
+class _Pair(NamedTuple):
+    """A pair whose flow is to be computed: type, first frame, both crops u8[128, 128]."""
+
+    kind: str
+    first: int
+    images: tuple[np.ndarray, np.ndarray]
 
 
 def _check(features: SoftnetFeatures) -> None:

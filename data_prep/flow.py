@@ -12,7 +12,8 @@ Nothing here imports JAX before a flow of that backend is made.
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,12 @@ from spotjax import config as config_lib
 from spotjax.errors import UserError
 
 _LARGEST = 1e4  # px: no flow of a 128 px crop; float16, in which it is stored, ends at 65504
+BATCH = 64
+"""Pairs at a time on an accelerator."""
 FlowMethod = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(first u8[H, W], second u8[H, W]) -> f32[H, W, 2]: x, y displacement in px, first to second."""
+PairsMethod = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], list[np.ndarray]]
+"""The same of several pairs of one size."""
 
 
 def tvl1() -> FlowMethod:
@@ -38,9 +43,8 @@ def tvl1() -> FlowMethod:
     return lambda first, second: method.calc(first, second, None)
 
 
-@functools.cache
-def tvl1_jax() -> FlowMethod:
-    """TV-L1 by `spotjax.flow`, 15-20 ms per 128x128 pair; compiled once per size of crop.
+def _jax() -> tuple[Any, Any]:
+    """JAX and `spotjax.flow`, imported here alone.
 
     Where JAX is not loaded yet, as in data_prep's processes, it is set up for this one use unless
     the environment says otherwise: on the CPU, one thread a process, programs kept on disk.
@@ -55,6 +59,17 @@ def tvl1_jax() -> FlowMethod:
 
     from spotjax import flow
 
+    return jax, flow
+
+
+@functools.cache
+def tvl1_jax() -> FlowMethod:
+    """TV-L1 by `spotjax.flow`, 15-20 ms per 128x128 pair; compiled once per size of crop.
+
+    With JAX_PLATFORMS=cuda (or tpu) and data.jobs=1 an accelerator computes it, SOFTNet's pairs in
+    batches (`make_pairs`).
+    """
+    jax, flow = _jax()
     compiled = jax.jit(flow.tvl1)
     return lambda first, second: np.array(compiled(first, second))
 
@@ -80,13 +95,44 @@ def make_flow(config: config_lib.Flow) -> FlowMethod:
     by_jax = config.backend == "jax"  # only tvl1: the config is checked
     tvl1_method = tvl1_jax if by_jax else tvl1
     method = {"tvl1": tvl1_method, "farneback": farneback, "dis": dis}[config.method]()
+    return lambda first, second: _checked(config, method(first, second))
 
-    def checked(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        flow = method(first, second)
-        if not np.abs(flow).max() < _LARGEST:  # also catches nan
-            raise UserError(
-                f"{config.method} flow is not finite: choose another config.features.flow.method"
-            )
-        return flow
 
-    return checked
+def make_pairs(config: config_lib.Flow) -> tuple[PairsMethod, int]:
+    """The same for several pairs at once, and how many at a time pay: 1 but on accelerators.
+
+    Fewer pairs than that are filled up, so that one compiled program serves them all.
+    """
+    if config.backend != "jax" or _on_cpu():
+        method = make_flow(config)
+        return lambda firsts, seconds: [
+            method(first, second) for first, second in zip(firsts, seconds, strict=True)
+        ], 1
+    return partial(_batched, config, _tvl1_pairs()), BATCH
+
+
+def _on_cpu() -> bool:
+    return _jax()[0].default_backend() == "cpu"
+
+
+@functools.cache
+def _tvl1_pairs() -> Any:
+    jax, flow = _jax()
+    return jax.jit(flow.tvl1_pairs)
+
+
+def _batched(
+    config: config_lib.Flow, pairs: Any, firsts: Sequence[np.ndarray], seconds: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """Flows by `pairs`, a function of u8[BATCH, H, W] twice."""
+    idle = BATCH - len(firsts)
+    stacks = (np.stack([*images, *[images[0]] * idle]) for images in (firsts, seconds))
+    return [_checked(config, flow) for flow in np.asarray(pairs(*stacks))[: len(firsts)]]
+
+
+def _checked(config: config_lib.Flow, flow: np.ndarray) -> np.ndarray:
+    if not np.abs(flow).max() < _LARGEST:  # also catches nan
+        raise UserError(
+            f"{config.method} flow is not finite: choose another config.features.flow.method"
+        )
+    return flow

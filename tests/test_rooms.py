@@ -96,7 +96,7 @@ def known(names, forbidden):
 
 @pytest.mark.parametrize("path", sources("data_prep"), ids=lambda p: p.name)
 def test_data_prep_never_imports_jax(path):
-    """Only `flow.tvl1_jax` does, once it is called."""
+    """Only `flow._jax` does, once it is called."""
     names = imports(path, top_level_only=path.name == "flow.py")
     assert not roots(names) & JAX and not known(names, {"spotjax.flow", "spotjax.median"})
 
@@ -108,7 +108,7 @@ def test_the_one_place_of_data_prep_that_imports_jax():
     found = {
         name: [a.name for n in nodes for a in n.names] for name, nodes in lazy.items() if nodes
     }
-    assert found == {"tvl1_jax": ["jax"]}
+    assert found == {"_jax": ["jax"]}
 
 
 @pytest.mark.parametrize("path", sources("spotjax"), ids=lambda p: p.name)

@@ -53,6 +53,28 @@ def test_tvl1_of_jax_is_opencv_s(pair: tuple[np.ndarray, np.ndarray]) -> None:
     np.testing.assert_array_equal(compute(one, two), found)
 
 
+def test_a_batch_for_an_accelerator_is_filled_up(
+    pair: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, seen = Flow(method="tvl1", backend="jax"), []
+
+    def pairs(firsts: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+        seen.append(firsts.shape)
+        moved = np.float32(firsts) - seconds
+        return np.stack([moved, -moved], axis=-1)
+
+    monkeypatch.setattr(flow, "_on_cpu", lambda: False)
+    monkeypatch.setattr(flow, "_tvl1_pairs", lambda: pairs)
+    several, at_a_time = flow.make_pairs(config)
+    found = several([pair[0], pair[1]], [pair[1], pair[0]])
+    assert at_a_time == flow.BATCH and seen == [(flow.BATCH, *pair[0].shape)]
+    assert len(found) == 2 and found[0].shape == (*pair[0].shape, 2)
+    np.testing.assert_array_equal(found[0], -found[1])
+    monkeypatch.setattr(flow, "_tvl1_pairs", lambda: lambda a, b: np.full((64, 2, 2, 2), np.nan))
+    with pytest.raises(UserError, match="not finite"):
+        flow.make_pairs(config)[0]([pair[0]], [pair[1]])
+
+
 def test_only_tvl1_is_computed_by_jax() -> None:
     with pytest.raises(ValidationError, match="jax has tvl1 only: leave backend at opencv for"):
         Flow(method="dis", backend="jax")

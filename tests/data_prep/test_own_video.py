@@ -226,3 +226,28 @@ def test_the_tracker_follows_one_of_two_faces():
         first.begin()
     assert first.last is None  # lost for long: looked for anew
     assert own_face.Tracker(3).find(two, 0) is None
+
+
+@pytest.mark.parametrize("at_a_time", [7, 64, 1000])
+def test_pairs_computed_at_once_are_those_computed_one_by_one(face, monkeypatch, at_a_time):
+    def whole():
+        grey = [own_video._grey(shot, 1.0) for shot in source.from_frames(frames(60), 30)]
+        live = own_video.Live("whole", grey, list(range(60)))
+        video = RawVideo(
+            "", "", (), np.arange(60), 30.0, (), (), file=live.place, live=(live, Still(face))
+        )
+        return extract_softnet.extract(FEATURES, K, video, lambda n: None).rows
+
+    expected = whole()
+    pairs, _ = extract_softnet.make_pairs(FEATURES.flow)
+    sizes = []
+
+    def several(firsts, seconds):
+        sizes.append(len(firsts))
+        return pairs(firsts, seconds)
+
+    monkeypatch.setattr(extract_softnet, "make_pairs", lambda flow: (several, at_a_time))
+    found = whole()
+    assert set(sizes[:-1]) <= {at_a_time} and sum(sizes) == 60 - K["macro"] + 60 - K["micro"]
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
