@@ -1,8 +1,9 @@
 """`python -m spotjax.unseen --workdir RUN --config C`: a trained run on another data set.
 
 Every fold of the run scores all videos of the other data set, none of which it has seen; their
-scores are averaged.  Features and system are the run's, data and evaluation those of the config C.
-The rows' rate may differ: numbers of rows in the system (the 3D-CNN's k) are scaled by it.
+scores are averaged.  Features and system are the run's, data and evaluation those of the config C,
+and so is the k of the features, a constant of the data set.  The rows' rate may differ: numbers of
+rows in the system (the 3D-CNN's k) are scaled by it.
 """
 
 import dataclasses
@@ -27,6 +28,8 @@ from spotjax.types import Dataset, System
 
 IN_ROWS = ("k_micro", "k_macro")
 """Keys of a system that count rows."""
+OF_DATA_SET = ("face", "k_micro", "k_macro")
+"""Keys of the features that are of the data set and not of the run."""
 
 
 @command
@@ -70,11 +73,14 @@ def crossed(saved: Config, other: Config) -> Config:
             f"--config: its features are {other.features.name}'s, the run is of "
             f"{saved.system.name}: use a config of the same system"
         )
+    own = {
+        key: getattr(other.features, key) for key in OF_DATA_SET if hasattr(other.features, key)
+    }
     return dataclasses.replace(
         saved,
         name=f"{saved.name}_on_{other.name}",
         data=other.data,
-        features=dataclasses.replace(saved.features, face=other.features.face),
+        features=dataclasses.replace(saved.features, **own),
         evaluation=dataclasses.replace(other.evaluation, epoch_choice="last"),
         train=dataclasses.replace(saved.train, folds=()),
         baselines=Baselines(names=()),
