@@ -1,6 +1,6 @@
 """Spotting in other light: F1 of trained runs with the test videos' brightness or contrast changed.
 
-    python benchmarks/cnn3d_light.py runs/cnn3d_demo runs/cnn3d_demo_no_lcn
+    python -m benchmarks.cnn3d_light runs/cnn3d_demo runs/cnn3d_demo_no_lcn
 
 Every fold scores the videos of its held-out subject, whose grey crops u8 are changed first:
 brightness multiplies a pixel, contrast its difference from the image's mean; both are rounded and

@@ -1,32 +1,23 @@
-"""Seconds and memory of one training step of the 3D-CNN: both formulations and PyTorch.
+"""CPU seconds and memory of one training step of the 3D-CNN: both formulations and PyTorch.
 
-    python benchmarks/cnn3d_step.py [--batch 32] [--rounds 3] [--steps 1] [--torch-threads 0]
+    python -m benchmarks.cnn3d_step [--batch 32] [--rounds 3] [--steps 1] [--torch-threads 0]
 
 Random crops u8 of 112 px and labels (the time does not depend on them).  A step is that of
 training: the rows of a batch (three images a sample) are gathered from a table and augmented, then
 come the contrast normalisation, both passes, dropout .2 and Adam, all in a loop of --steps steps in
-one program.  Each round runs every variant in turn, after a warm-up; medians over the rounds are
-printed with the ratio to the first variant of the same round, of the clock's and of the CPU's
-seconds (those of all threads).
+one program.
 
-  conv            `lax.conv` over the whole batch, as in the paper
   shift           the default formulation
+  conv            `lax.conv` over the whole batch, as in the paper
   no change       shift without augmentation
   regular         shift, a regular first convolution
   PyTorch         the same network, loss and update in plain PyTorch, not compiled and without
                   augmentation (needs torch)
 
-One core: `taskset -c 0 python benchmarks/cnn3d_step.py --torch-threads 1`.  Temporary memory is
+One core: `taskset -c 0 python -m benchmarks.cnn3d_step --torch-threads 1`.  Temporary memory is
 what XLA sets aside for the steps beside their arguments and results.
 """
 
-import argparse
-import json
-import platform
-import statistics
-import sys
-import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -35,15 +26,15 @@ import numpy as np
 import optax
 from jax import lax
 
-from spotjax import losses, rundir, train
+from benchmarks import common
+from benchmarks.common import Run
+from spotjax import losses, train
 from spotjax.systems import cnn3d_images
 from spotjax.systems import cnn3d_net as net
 
 PARAMETERS = {"separable": 12_701, "regular": 13_090}
 RATE, IMPORTANCE, POSITIVE = 1e-3, (0.9, 0.1), 3.0
 FRAMES = 512
-Run = Callable[[], None]
-"""Does some steps and waits for the last one."""
 
 
 class Data(NamedTuple):
@@ -165,94 +156,35 @@ def in_torch(data: Data, device: str) -> Run:
     return run
 
 
-def find_torch(threads: int) -> tuple[str, str, str] | None:
-    """Version, device that JAX uses too and name of the row; None, with a note, without PyTorch."""
-    try:
-        import torch
-    except ImportError:
-        print("torch is not installed: no PyTorch row")
-        return None
-    accelerated = jax.devices()[0].platform != "cpu"
-    if accelerated and not torch.cuda.is_available():
-        print("torch cannot use the device that JAX uses: no PyTorch row")
-        return None
-    if accelerated:
-        return torch.__version__, "cuda", "PyTorch"
-    torch.set_num_threads(threads or torch.get_num_threads())
-    return torch.__version__, "cpu", f"PyTorch, {torch.get_num_threads()} threads"
-
-
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--chunk", type=int, default=net.Shape().chunk, help="of `shift`")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1, help="steps of a variant in each round")
+    parser = common.parser(__doc__, rounds=3)
+    parser.add_argument("--batch", type=common.positive, default=32)
+    parser.add_argument("--chunk", type=common.positive, default=net.Shape().chunk)
+    parser.add_argument("--steps", type=common.positive, default=1, help="in each round")
     parser.add_argument("--torch-threads", type=int, default=0, help="of a CPU; 0: its own choice")
-    parser.add_argument("--json", help="also write the figures to this file")
     options = parser.parse_args()
-    if min(options.batch, options.chunk, options.rounds, options.steps) < 1:
-        parser.error("--batch, --chunk, --rounds and --steps must be 1 or more")
     train.set_up_jax(1)
 
     data = make_data(options.batch, options.steps)
     shift = net.Shape(chunk=options.chunk)
     variants: dict[str, Run] = {}
-    memory: dict[str, int] = {}
+    memory: dict[str, str] = {}
     for name, shape, augmented in (
-        ("conv", shift._replace(formulation="conv"), True),
         ("shift", shift, True),
+        ("conv", shift._replace(formulation="conv"), True),
         ("no change", shift, False),
         ("regular", shift._replace(first_conv="regular"), True),
     ):
-        variants[name], memory[name] = ours(shape, augmented, data)
-    versions = rundir.versions()
-    found = find_torch(options.torch_threads)
-    if found:
-        versions["torch"], place, name = found
-        variants[name] = in_torch(data, place)
-
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    cpu: dict[str, list[float]] = {name: [] for name in variants}
-    for round_number in range(options.rounds + 1):
-        for name, run in variants.items():
-            begin, cpu_begin = time.perf_counter(), time.process_time()
-            run()
-            if round_number:  # the first one is the warm-up
-                seconds[name].append((time.perf_counter() - begin) / options.steps)
-                cpu[name].append((time.process_time() - cpu_begin) / options.steps)
-    device = jax.devices()[0]
-    print(
-        f"{len(jax.devices())} x {device.device_kind} ({device.platform}), {platform.machine()}, "
-        f"{train.cores()} cores, python {platform.python_version()}, {versions}"
-    )
-    print(f"batch {options.batch}, {options.rounds} rounds of {options.steps} steps; x: of conv")
-    print(
-        f"{'variant':<22}{'median s/step':>14}{'min':>9}{'max':>9}{'x':>8}"
-        f"{'median CPU s/step':>19}{'x':>8}{'temporary MB':>14}"
-    )
-    for name, values in seconds.items():
-        ratios = [
-            statistics.median(v / f for v, f in zip(of[name], of["conv"], strict=True))
-            for of in (seconds, cpu)
-        ]
-        size = f"{memory[name] / 1e6:.0f}" if name in memory else "-"
-        print(
-            f"{name:<22}{statistics.median(values):>14.3f}{min(values):>9.3f}{max(values):>9.3f}"
-            f"{ratios[0]:>8.3f}{statistics.median(cpu[name]):>19.3f}{ratios[1]:>8.3f}{size:>14}"
-        )
-    if options.json:
-        figures = {
-            "seconds_per_step": seconds,
-            "cpu_seconds_per_step": cpu,
-            "temporary_bytes": memory,
-            "argv": sys.argv[1:],
-        }
-        with open(options.json, "w") as file:
-            json.dump(figures, file, indent=1)
+        variants[name], temporary = ours(shape, augmented, data)
+        memory[name] = f"{temporary / 1e6:.0f}"
+    if device := common.find_torch(options.torch_threads):
+        variants["PyTorch"] = in_torch(data, device)
+    common.show(
+        "cnn3d_step", common.measure(variants, options.rounds, options.steps), "s a step",
+        "shift", options.json, columns={"temporary MB": memory},
+        notes=[f"batch {options.batch}, chunk {options.chunk}"],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 """Where the time goes when one's own video is spotted, and how much memory it takes.
 
-    python benchmarks/own_video.py                                       # 640x480, one minute
-    python benchmarks/own_video.py --width 1920 --height 1080 --minutes 10
+    python -m benchmarks.own_video                                       # 640x480, one minute
+    python -m benchmarks.own_video --width 1920 --height 1080 --minutes 10
 
 A rendered face is written as a video of the wanted size.  Each stage is then timed alone on a
 stretch of it (CPU seconds of all threads: other work on the machine does not count), and the whole
-command is run once in a process of its own for its time and largest resident memory.
+command is run --rounds times in a process of its own for its time and largest resident memory.
 """
 
-import argparse
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,6 +25,7 @@ from spotjax.data_prep.flow import make_flow
 from spotjax.data_prep.softnet import composite, geometry, masked
 from spotjax.data_prep.synthetic import generate
 
+from benchmarks import common
 from spotjax import weights
 from spotjax.own.scorer import Scorer, fit
 from spotjax.spot import DEMO
@@ -63,15 +64,15 @@ def write_video(path: Path, folder: Path, size: tuple[int, int], minutes: float)
     return count
 
 
-def cpu(work: Callable[[], Any]) -> tuple[float, Any]:
-    """CPU seconds of `work()` over all threads, and what it returns."""
-    start = time.process_time()
+def timed(work: Callable[[], Any]) -> tuple[tuple[float, float], Any]:
+    """CPU seconds of `work()` over all threads and wall seconds, and what it returns."""
+    start, start_wall = time.process_time(), time.perf_counter()
     result = work()
-    return time.process_time() - start, result
+    return (time.process_time() - start, time.perf_counter() - start_wall), result
 
 
-def stages(path: Path, frames: int) -> dict[str, float]:
-    """CPU milliseconds a frame of each stage, over the first `frames` frames."""
+def stages(path: Path, frames: int) -> dict[str, tuple[float, float]]:
+    """CPU and wall seconds a frame of each stage, over the first `frames` frames."""
     known = weights.load(DEMO)
     fitted = fit(known, FPS)
     features: Any = fitted.config.features
@@ -80,10 +81,10 @@ def stages(path: Path, frames: int) -> dict[str, float]:
     def decode() -> list[source.Shot]:
         return [shot for shot, _ in zip(opened, range(frames), strict=False)]
 
-    spent = {}
-    spent["decode"], shots = cpu(decode)
+    spent: dict[str, tuple[float, float]] = {}
+    spent["decode"], shots = timed(decode)
     scale = min(1.0, own_video.LARGEST / max(shots[0].image.shape[:2]))
-    spent["grey"], grey = cpu(lambda: [own_video._grey(shot, scale) for shot in shots])
+    spent["grey"], grey = timed(lambda: [own_video._grey(shot, scale) for shot in shots])
     tracker = own_face.Tracker()
     stretch = int(own_video.SECONDS * FPS)
 
@@ -95,14 +96,14 @@ def stages(path: Path, frames: int) -> dict[str, float]:
             tracker.present(grey[row], row, tracker.last.box)
         return tracker.last
 
-    spent["face"], face = cpu(look)
-    spent["crop"], crops = cpu(lambda: [crop(image, face.box) for image in grey])
+    spent["face"], face = timed(look)
+    spent["crop"], crops = timed(lambda: [crop(image, face.box) for image in grey])
     flow = make_flow(features.flow)
     pairs = [(i, i + k) for k in fitted.k.values() for i in range(frames - k)]
     name = f"flow ({features.flow.method}, both k)"
-    spent[name], flows = cpu(lambda: [flow(crops[a], crops[b]) for a, b in pairs])
+    spent[name], flows = timed(lambda: [flow(crops[a], crops[b]) for a, b in pairs])
     where = geometry(landmarks_in_crop(face), features.roi)
-    spent["features"], images = cpu(lambda: [composite(masked(f, where), where) for f in flows])
+    spent["features"], images = timed(lambda: [composite(masked(f, where), where) for f in flows])
     rows = {
         stream: np.zeros((frames, *kind.shape), kind.dtype)
         for stream, kind in extract_softnet.streams(tuple(fitted.k)).items()
@@ -113,43 +114,56 @@ def stages(path: Path, frames: int) -> dict[str, float]:
         rows[f"valid_{type}"][first] = 1
     scorer = Scorer(fitted)
     scorer(rows, 0, frames)  # compiles
-    spent["network"], scores = cpu(lambda: scorer(rows, 0, frames))
-    spent["spotting"], _ = cpu(lambda: scorer.decode(scores))
-    return {stage: 1e3 * seconds / frames for stage, seconds in spent.items()}
+    spent["network"], scores = timed(lambda: scorer(rows, 0, frames))
+    spent["spotting"], _ = timed(lambda: scorer.decode(scores))
+    return {stage: (cpu / frames, wall / frames) for stage, (cpu, wall) in spent.items()}
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = common.parser(__doc__, rounds=1)
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--flow", default="dis", choices=("dis", "farneback", "tvl1"))
     options = parser.parse_args()
+    cpu: dict[str, list[float]] = {}
+    wall: dict[str, list[float]] = {}
+    memory = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "video.mp4"
         size = options.width, options.height
         count = write_video(path, Path(folder) / "set", size, options.minutes)
-        print(
-            f"{count} frames of {size[0]}x{size[1]} px, {options.minutes:g} min at {FPS} fps",
-            flush=True,
-        )
         cv2.setNumThreads(1)
-        spent = stages(path, min(count, 600))
-        for stage, ms in spent.items():
-            print(f"  {stage:<24}{ms:8.2f} CPU ms a frame")
-        total = sum(spent.values())
-        print(f"  {'together':<24}{total:8.2f} CPU ms a frame, real time is {1e3 / FPS:.1f}")
-        command = [sys.executable, "-m", "spotjax.spot", str(path), "--out", folder + "/out"]
-        told = subprocess.run(
-            [sys.executable, "-c", MEASURED, *command, "--flow", options.flow],
-            check=True, capture_output=True, text=True,
-        ).stdout  # fmt: skip
-        wall, used, most = (float(word) for word in told.split())
-        print(
-            f"  the command: {wall:.1f} s for {options.minutes * 60:.0f} s of video, "
-            f"{used:.1f} CPU s, {most / 1e6:.2f} GB of memory"
-        )
+        for number in range(options.rounds):
+            out = f"{folder}/out{number}"
+            command = [sys.executable, "-m", "spotjax.spot", str(path), "--out", out]
+            told = subprocess.run(
+                [sys.executable, "-c", MEASURED, *command, "--flow", options.flow],
+                check=True, capture_output=True, text=True,
+            ).stdout  # fmt: skip
+            seconds, used, most = (float(word) for word in told.split())
+            memory.append(most / 1e6)
+            spent = stages(path, min(count, 600))
+            together = tuple(map(sum, zip(*spent.values(), strict=True)))
+            found = {
+                "the command": (used / count, seconds / count),
+                "real time": (1 / FPS, 1 / FPS),
+                "stages together": together,
+                **spent,
+            }
+            for name, (busy, elapsed) in found.items():
+                cpu.setdefault(name, []).append(busy)
+                wall.setdefault(name, []).append(elapsed)
+    common.show(
+        "own_video", common.Times(cpu, wall), "ms a frame", "the command", options.json,
+        notes=[
+            f"{count} frames of {size[0]}x{size[1]} px, {options.minutes:g} min at {FPS} fps, flow "
+            f"{options.flow}; stages over the first {min(count, 600)} frames",
+            f"the command: {statistics.median(wall['the command']) * count:.1f} s for "
+            f"{options.minutes * 60:.0f} s of video, {max(memory):.2f} GB of memory",
+        ],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

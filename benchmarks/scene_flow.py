@@ -1,11 +1,11 @@
 """Scene flow of a face: ms per pair, ours and in plain NumPy, and the error on a known motion.
 
-    python benchmarks/scene_flow.py [--people 4] [--gap 8] [--rounds 5] [--sizes 128 235]
+    python -m benchmarks.scene_flow [--people 4] [--gap 8] [--rounds 5] [--size 128]
 
 Rendered faces with depth (`data_prep.synthetic`, CAS(ME)^3's layout): the face crop of the frame
 with the strongest expression and of the one `gap` frames before, with the sensors' noise and holes;
 no licensed recording is needed.  Each round computes every pair with every variant, in turn, on one
-core; CPU time, medians over the rounds.
+core.
 
   default    `scene_flow` with its defaults
   released   `scene_flow` with `as_released`, the effort of the authors' demo
@@ -16,21 +16,14 @@ Errors: mean and 95 % quantile of |(u, v) error| in px of the crop, mean and 95 
 error| in mm, over the person's pixels that stay visible, 6 px from the border and the outline.
 """
 
-import argparse
-import json
-import platform
 import statistics
-import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-import numba
 import numpy as np
-from scene_flow_numpy import refine
 from spotjax.data_prep.scene_flow import (
     Rgbd,
     Settings,
@@ -42,6 +35,9 @@ from spotjax.data_prep.scene_flow import (
 from spotjax.data_prep.synthetic_depth import FOCAL_PX, DepthCamera
 from spotjax.data_prep.synthetic_layouts import DEPTH, NOISE, VideoTask
 from spotjax.data_prep.synthetic_render import Renderer
+
+from benchmarks import common
+from benchmarks.scene_flow_numpy import refine
 
 PAIRS = 1_900_000  # of CAS(ME)^3's part A at 15 per second, for the estimate of hours
 SMOOTH = 2.0  # px, standard deviation
@@ -139,14 +135,10 @@ def errors(found: list[np.ndarray], pairs: list[Pair]) -> tuple[float, float, fl
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = common.parser(__doc__, rounds=5)
     parser.add_argument("--people", type=int, default=4, help="rendered people, one pair each")
     parser.add_argument("--gap", type=int, default=8, help="frames between the two images")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 235], help="px")
-    parser.add_argument("--json", help="also write the figures to this file")
+    parser.add_argument("--size", type=int, default=128, help="px")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc
@@ -159,48 +151,31 @@ def main() -> None:
         f"dis, sigma {SMOOTH:.0f}": partial(with_2d, dis, SMOOTH),
         f"tvl1, sigma {SMOOTH:.0f}": partial(with_2d, tvl1, SMOOTH),
     }
-    print(
-        f"{platform.machine()}, one core, python {platform.python_version()}, numba "
-        f"{numba.__version__}, opencv {cv2.__version__}, numpy {np.__version__}"
-    )
-    scenes = [Scene(person) for person in range(options.people)]
-    figures: dict[int, dict[str, list[float]]] = {}
-    for size in options.sizes:
-        pairs = [scene.pair(options.gap, size) for scene in scenes]
-        ms: dict[str, list[float]] = {name: [] for name in variants}
-        found: dict[str, list[np.ndarray]] = {}
-        for round_number in range(options.rounds + 1):
-            for name, run in variants.items():
-                begin = time.process_time()
-                found[name] = [run(pair) for pair in pairs]
-                if round_number:  # the first one compiles and warms up
-                    ms[name].append((time.process_time() - begin) / len(pairs) * 1e3)
-        figures[size] = ms
-        motion = np.concatenate([np.abs(pair.truth[pair.counted]) for pair in pairs])
-        u, v, w = motion.mean(axis=0)
-        print(
-            f"\n{size}x{size} px, {len(pairs)} people, {options.gap} frames apart, mean motion "
-            f"{u:.2f}, {v:.2f} px, {w:.2f} mm"
-        )
-        print(
-            f"{'variant':<14}{'median ms':>10}{'min':>8}{'max':>8}{'x of default':>14}"
-            f"{'u,v px':>9}{'95 %':>7}{'w mm':>8}{'95 %':>7}"
-        )
-        for name, values in ms.items():
-            ratio = statistics.median(v / r for v, r in zip(values, ms["default"], strict=True))
-            px, most_px, mm, most_mm = errors(found[name], pairs)
-            print(
-                f"{name:<14}{statistics.median(values):>10.1f}{min(values):>8.1f}"
-                f"{max(values):>8.1f}{ratio:>14.2f}{px:>9.3f}{most_px:>7.3f}{mm:>8.3f}"
-                f"{most_mm:>7.3f}"
-            )
-        gaps = np.abs(np.array(found["default"]) - np.array(found["numpy"]))
-        print(f"|default - numpy|: at most {gaps.max():.5f}, mean {gaps.mean():.7f} (px or mm)")
-        hours = statistics.median(ms["default"]) * PAIRS / 3.6e6
-        print(f"{PAIRS:,} pairs by default: {hours:.1f} core-hours")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"ms_per_pair": figures, "argv": sys.argv[1:]}, file, indent=1)
+    pairs = [Scene(person).pair(options.gap, options.size) for person in range(options.people)]
+    found: dict[str, list[np.ndarray]] = {}
+
+    def all_pairs(name: str) -> None:
+        found[name] = [variants[name](pair) for pair in pairs]
+
+    runs = {name: partial(all_pairs, name) for name in variants}
+    times = common.measure(runs, options.rounds, len(pairs))
+    heads = ("u,v px", "95 %", "w mm", "w 95 %")
+    off = {name: errors(found[name], pairs) for name in variants}
+    columns = {
+        head: {name: f"{values[place]:.3f}" for name, values in off.items()}
+        for place, head in enumerate(heads)
+    }
+    motion = np.concatenate([np.abs(pair.truth[pair.counted]) for pair in pairs])
+    u, v, w = motion.mean(axis=0)
+    gaps = np.abs(np.array(found["default"]) - np.array(found["numpy"]))
+    hours = statistics.median(times.cpu["default"]) * PAIRS / 3600
+    notes = [
+        f"{options.size}x{options.size} px, {len(pairs)} people, {options.gap} frames apart, mean "
+        f"motion {u:.2f}, {v:.2f} px, {w:.2f} mm",
+        f"|default - numpy|: at most {gaps.max():.5f}, mean {gaps.mean():.7f} (px or mm)",
+        f"{PAIRS:,} pairs by default: {hours:.1f} core-hours",
+    ]
+    common.show("scene_flow", times, "ms a pair", "default", options.json, columns, notes)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,17 @@
-"""Seconds to score many predictions under every rule.
+"""CPU seconds to score many predictions under every rule.
 
-    python benchmarks/scoring.py [--videos 1000] [--predictions 50000] [--truths 5000] [--rounds 5]
+    python -m benchmarks.scoring [--videos 1000] [--predictions 50000] [--truths 5000] [--rounds 5]
 
 Random intervals of both types with scores, from seed 0, in memory: reading a CSV comes on top.
-Prints the median over the rounds of all rules together, of each rule, and of AP@[.5:.95].
+All rules together, each rule, and AP@[.5:.95].
 """
 
-import argparse
-import platform
-import statistics
-import time
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
+from benchmarks import common
+from benchmarks.common import Run
 from spotjax import metrics
 from spotjax.matching import RULES, VideoResult
 
@@ -33,39 +31,22 @@ def make_results(videos: int, predictions: int, truths: int) -> list[VideoResult
     return [VideoResult(*pair) for pair in pairs]
 
 
-def median_seconds(work: Callable[[], object], rounds: int) -> float:
-    """Median wall time of `work`."""
-    times = []
-    for _ in range(rounds):
-        begin = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times)
-
-
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = common.parser(__doc__, rounds=5)
     for name, value in (("videos", 1000), ("predictions", 50_000), ("truths", 5000)):
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--rounds", type=int, default=5)
+        parser.add_argument(f"--{name}", type=common.positive, default=value)
     options = parser.parse_args()
     results = make_results(options.videos, options.predictions, options.truths)
-    print(
-        f"{options.videos} videos, {options.predictions} predictions, {options.truths} truths; "
-        f"Python {platform.python_version()}, numpy {np.__version__}, median of {options.rounds}"
-    )
-    together = median_seconds(
-        lambda: [metrics.count(results, rule) for rule in RULES], options.rounds
-    )
-    print(f"{'all rules':<12}{together:8.3f} s")
-    for rule in RULES:
-        seconds = median_seconds(lambda r=rule: metrics.count(results, r), options.rounds)
-        print(f"{rule:<12}{seconds:8.3f} s")
-    ap = median_seconds(lambda: metrics.average_precision(results), options.rounds)
-    print(f"{'AP':<12}{ap:8.3f} s")
+    variants: dict[str, Run] = {"all rules": lambda: [metrics.count(results, r) for r in RULES]}
+    variants |= {rule: partial(metrics.count, results, rule) for rule in RULES}
+    variants["AP"] = partial(metrics.average_precision, results)
+    common.show(
+        "scoring", common.measure(variants, options.rounds), "s", "all rules", options.json,
+        notes=[
+            f"{options.videos} videos, {options.predictions} predictions, {options.truths} truths",
+        ],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

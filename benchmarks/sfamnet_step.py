@@ -1,32 +1,22 @@
-"""Seconds and memory of one training step of SFAMNet's network: both formulations and PyTorch.
+"""CPU seconds and memory of one training step of SFAMNet's network, or of its outputs alone.
 
-    python benchmarks/sfamnet_step.py [--batch 1024] [--folds 0] [--rounds 5] [--steps 1]
-        [--torch-threads 0] [--cpu-time]
+    python -m benchmarks.sfamnet_step [--batch 1024] [--folds 0] [--rounds 5] [--steps 1]
+        [--inference] [--torch-threads 0]
 
 Random images and labels (the time does not depend on them), .9 squared error of the score plus .1
-cross-entropy of the emotion, Adam.  Each round runs every variant for some steps, in turn, after
-a warm-up; medians over the rounds are printed with the ratio to the first variant of the same
-round.
+cross-entropy of the emotion, Adam.  Each round runs every variant for some steps, in turn.
 
-  plain           `lax.conv` over the whole batch, compiled
   blocked         the default formulation, compiled
+  plain           `lax.conv` over the whole batch, compiled
   PyTorch         the same network, losses and update in plain PyTorch, not compiled (needs torch)
-  in turn         with --folds: blocked, that many folds one after the other (`lax.map`) in one
-                  program; the time is a fold's share
-  side by side    the same under `vmap`; both also for `plain`
+  in turn         with --folds: that many folds one after the other (`lax.map`) in one program;
+                  the time is a fold's share
+  side by side    the same under `vmap`
 
-One core each: `taskset -c 0 python benchmarks/sfamnet_step.py --torch-threads 1`; where other
-programs use the cores, --cpu-time counts this process's CPU seconds instead of the clock's.
-Temporary memory is what XLA sets aside for a step beside its arguments and results.
+One core each: `taskset -c 0 python -m benchmarks.sfamnet_step --torch-threads 1`.  Temporary memory
+is what XLA sets aside for a step beside its arguments and results.
 """
 
-import argparse
-import json
-import platform
-import statistics
-import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -34,15 +24,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from spotjax import released, rundir, train
+from benchmarks import common
+from benchmarks.common import Run
+from spotjax import released, train
 from spotjax.systems import sfamnet_net as net
 
 PARAMETERS = 7_207
 RATE, SCORE_WEIGHT, EMOTION_WEIGHT = 1e-4, 0.9, 0.1
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Images f32[B, 42, 42, 3], scores f32[B], emotions i32[B]."""
-Run = Callable[[int], None]
-"""Does that many steps and waits for the last one."""
 
 
 def make_batch(size: int) -> Batch:
@@ -52,8 +42,10 @@ def make_batch(size: int) -> Batch:
     return images, rng.random(size, np.float32), rng.integers(0, 5, size).astype(np.int32)
 
 
-def ours(shape: net.Shape, batch: Batch, folds: int = 0, vmap: bool = False) -> tuple[Run, int]:
-    """The compiled step, of `folds` folds in one program, and its temporary memory in bytes."""
+def ours(
+    shape: net.Shape, batch: Batch, steps: int, folds: int = 0, vmap: bool = False
+) -> tuple[Run, int]:
+    """Compiled steps, of `folds` folds in one program, and a step's temporary memory in bytes."""
     optimizer = optax.adam(RATE)
 
     def step(params: Any, state: Any, batch: Any) -> Any:
@@ -84,11 +76,24 @@ def ours(shape: net.Shape, batch: Batch, folds: int = 0, vmap: bool = False) -> 
     data = jax.device_put(batch)
     compiled = jax.jit(whole, donate_argnums=(0, 1)).lower(*box[0], data).compile()
 
-    def run(steps: int) -> None:
+    def run() -> None:
         for _ in range(steps):
             params, state, loss = compiled(*box[0], data)
             box[0] = params, state
         jax.block_until_ready((box[0], loss))
+
+    return run, compiled.memory_analysis().temp_size_in_bytes
+
+
+def our_outputs(shape: net.Shape, batch: Batch, steps: int) -> tuple[Run, int]:
+    """The compiled outputs, `steps` times, and their temporary memory in bytes."""
+    variables = net.init(jax.random.key(0), shape)
+    images = jax.device_put(batch[0])
+    compiled = jax.jit(lambda v, x: net.apply(v, x, shape)).lower(variables, images).compile()
+
+    def run() -> None:
+        for _ in range(steps):
+            jax.block_until_ready(compiled(variables, images))
 
     return run, compiled.memory_analysis().temp_size_in_bytes
 
@@ -129,8 +134,8 @@ def torch_outputs(tensors: Any, images: Any) -> tuple[Any, Any]:
     return score[:, 0].sigmoid(), logits
 
 
-def torch_step(batch: Batch, device: str) -> Run:
-    """The step in PyTorch."""
+def in_torch(batch: Batch, device: str, steps: int, inference: bool) -> Run:
+    """The steps, or the outputs alone, in PyTorch."""
     import torch
     from torch.nn import functional as F
 
@@ -143,107 +148,63 @@ def torch_step(batch: Batch, device: str) -> Run:
     images, score, emotion = (torch.from_numpy(array).to(device) for array in batch)
     images, emotion = images.permute(0, 3, 1, 2).contiguous(), emotion.long()
 
-    def run(steps: int) -> None:
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        scores, logits = torch_outputs(tensors, images)
+        error, cross = F.mse_loss(scores, score), F.cross_entropy(logits, emotion)
+        (SCORE_WEIGHT * error + EMOTION_WEIGHT * cross).backward()
+        optimizer.step()
+
+    def outputs() -> None:
+        with torch.inference_mode():
+            torch_outputs(tensors, images)
+
+    def run() -> None:
         for _ in range(steps):
-            optimizer.zero_grad(set_to_none=True)
-            scores, logits = torch_outputs(tensors, images)
-            error, cross = F.mse_loss(scores, score), F.cross_entropy(logits, emotion)
-            (SCORE_WEIGHT * error + EMOTION_WEIGHT * cross).backward()
-            optimizer.step()
+            outputs() if inference else step()
         if device == "cuda":
             torch.cuda.synchronize()
 
     return run
 
 
-def find_torch(threads: int) -> tuple[str, str, str] | None:
-    """Version, device that JAX uses too and name of the row; None, with a note, without PyTorch."""
-    try:
-        import torch
-    except ImportError:
-        print("torch is not installed: no PyTorch row")
-        return None
-    accelerated = jax.devices()[0].platform != "cpu"
-    if accelerated and not torch.cuda.is_available():
-        print("torch cannot use the device that JAX uses: no PyTorch row")
-        return None
-    if accelerated:
-        return torch.__version__, "cuda", "PyTorch"
-    torch.set_num_threads(threads or torch.get_num_threads())
-    return torch.__version__, "cpu", f"PyTorch, {torch.get_num_threads()} threads"
-
-
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--batch", type=int, default=1024)
+    parser = common.parser(__doc__, rounds=5)
+    parser.add_argument("--batch", type=common.positive, default=1024)
     parser.add_argument("--folds", type=int, default=0, help="also this many in one program")
-    parser.add_argument("--chunk", type=int, default=net.Shape().chunk, help="of `blocked`")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=1, help="steps of a variant in each round")
+    parser.add_argument("--chunk", type=common.positive, default=net.Shape().chunk)
+    parser.add_argument("--steps", type=common.positive, default=1, help="in each round")
+    parser.add_argument("--inference", action="store_true", help="outputs alone, no training")
     parser.add_argument("--torch-threads", type=int, default=0, help="of a CPU; 0: its own choice")
-    parser.add_argument("--cpu-time", action="store_true", help="CPU seconds, not the clock's")
-    parser.add_argument("--json", help="also write the figures to this file")
     options = parser.parse_args()
-    if min(options.batch, options.chunk, options.rounds, options.steps) < 1 or options.folds < 0:
-        parser.error("--batch, --chunk, --rounds and --steps must be 1 or more, --folds 0 or more")
+    if options.folds < 0 or (options.folds and options.inference):
+        parser.error("--folds must be 0 or more, and 0 with --inference")
     train.set_up_jax(1)
-    clock = time.process_time if options.cpu_time else time.perf_counter
 
     batch = make_batch(options.batch)
-    shapes = {"plain": net.Shape(formulation="plain"), "blocked": net.Shape(chunk=options.chunk)}
+    shapes = {"blocked": net.Shape(chunk=options.chunk), "plain": net.Shape(formulation="plain")}
     variants: dict[str, Run] = {}
     memory: dict[str, int] = {}
-    share = {}
+    work: dict[str, float] = {}
+    make = our_outputs if options.inference else ours
     for name, shape in shapes.items():
-        variants[name], memory[name] = ours(shape, batch)
+        variants[name], memory[name] = make(shape, batch, options.steps)
     for name, shape in shapes.items() if options.folds else ():
         for vmap, form in ((False, "in turn"), (True, "side by side")):
             key = f"{name} {form}"
-            variants[key], memory[key] = ours(shape, batch, options.folds, vmap)
-            share[key] = options.folds
-    versions = rundir.versions()
-    found = find_torch(options.torch_threads)
-    if found:
-        versions["torch"], place, name = found
-        variants[name] = torch_step(batch, place)
+            variants[key], memory[key] = ours(shape, batch, options.steps, options.folds, vmap)
+            work[key] = float(options.steps * options.folds)
+    if device := common.find_torch(options.torch_threads):
+        variants["PyTorch"] = in_torch(batch, device, options.steps, options.inference)
 
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for round_number in range(options.rounds + 1):
-        for name, run in variants.items():
-            begin = clock()
-            run(options.steps)
-            if round_number:  # the first one is the warm-up
-                spent = clock() - begin
-                seconds[name].append(spent / options.steps / share.get(name, 1))
-    first = next(iter(variants))
-    device = jax.devices()[0]
-    print(
-        f"{len(jax.devices())} x {device.device_kind} ({device.platform}), {platform.machine()}, "
-        f"{train.cores()} cores, python {platform.python_version()}, {versions}"
-    )
-    unit = "CPU seconds" if options.cpu_time else "seconds"
-    print(
-        f"batch {options.batch}, chunk {options.chunk}, {options.folds} folds in one program, "
-        f"{options.rounds} rounds of {options.steps} steps, {unit}"
-    )
-    print(
-        f"{'variant':<22}{'median s/step':>14}{'min':>9}{'max':>9}{'x of plain':>12}"
-        f"{'temporary MB':>14}"
-    )
-    for name, values in seconds.items():
-        ratio = statistics.median(v / a for v, a in zip(values, seconds[first], strict=True))
-        size = f"{memory[name] / 1e6:.0f}" if name in memory else "-"
-        print(
-            f"{name:<22}{statistics.median(values):>14.3f}{min(values):>9.3f}{max(values):>9.3f}"
-            f"{ratio:>12.2f}{size:>14}"
-        )
-    if options.json:
-        figures = {"seconds_per_step": seconds, "temporary_bytes": memory, "argv": sys.argv[1:]}
-        with open(options.json, "w") as file:
-            json.dump(figures, file, indent=1)
+    work = dict.fromkeys(variants, float(options.steps)) | work
+    common.show(
+        "sfamnet_inference" if options.inference else "sfamnet_step",
+        common.measure(variants, options.rounds, work), "s a step", "blocked", options.json,
+        columns={"temporary MB": {name: f"{size / 1e6:.0f}" for name, size in memory.items()}},
+        notes=[f"batch {options.batch}, chunk {options.chunk}, {options.folds} folds in a program"],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """SpotFormer's features: ms per frame with region crops and with whole-face flow, and the gap.
 
-    python benchmarks/swmro.py [--rows 4] [--rounds 5] [--margin 18] [--subjects 3]
+    python -m benchmarks.swmro [--rows 4] [--rounds 5] [--margin 18] [--subjects 3]
 
 Rendered videos (`data_prep.synthetic`, CAS(ME)^2's layout) around their strongest expression; no
 licensed recording is needed.  Each round extracts the same rows with every variant, in turn, on
-one core; CPU time, medians over the rounds, decoding not included.
+one core; decoding not included.
 
   regions   Farneback on small crops around the nodes (the default), the whole face where needed
   face      Farneback on the whole 320x320 face (the reference), same alignment, same nodes
@@ -17,13 +17,7 @@ Where a region moves more than 3 px, `regions` takes the flow of the whole face:
 nearly as much as `face`, a still face least.
 """
 
-import argparse
-import json
-import platform
 import statistics
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -32,6 +26,8 @@ from spotjax.data_prep import extract_spotformer, swmro
 from spotjax.data_prep.synthetic_layouts import NOISE, VideoTask
 from spotjax.data_prep.synthetic_render import Renderer
 
+from benchmarks import common
+from benchmarks.common import Run
 from spotjax.config import SpotformerFeatures
 
 SECONDS = 20.0  # length of a rendered video
@@ -111,56 +107,36 @@ def gap(clips: list[Clip], margin: int, reduction: str) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = common.parser(__doc__, rounds=5)
     parser.add_argument("--rows", type=int, default=4, help="rows of each clip (frames)")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--margin", type=int, default=SpotformerFeatures().margin, help="px")
     parser.add_argument("--subjects", type=int, default=3, help="rendered people, one clip each")
-    parser.add_argument("--json", help="also write the figures to this file")
     options = parser.parse_args()
     cv2.setNumThreads(1)
 
     clips = [Clip(subject, "expression", options.rows) for subject in range(options.subjects)]
     blinks = [Clip(subject, "blink", options.rows) for subject in range(options.subjects)]
     settings = {"margin": options.margin}
-    variants: dict[str, Callable[[], object]] = {
+    variants: dict[str, Run] = {
         "regions": lambda: extract(clips, SpotformerFeatures(**settings)),
         "face": lambda: extract(clips, SpotformerFeatures(crops="face")),
         "16 flows": lambda: bare_flows(clips),
     }
     frames = options.rows * options.subjects
-    ms: dict[str, list[float]] = {name: [] for name in variants}
-    for round_number in range(options.rounds + 1):
-        for name, run in variants.items():
-            begin = time.process_time()
-            run()
-            if round_number:  # the first one warms up
-                ms[name].append((time.process_time() - begin) / frames * 1e3)
-    print(
-        f"{platform.machine()}, one core, python {platform.python_version()}, "
-        f"opencv {cv2.__version__}, numpy {np.__version__}"
-    )
-    print(f"{frames} frames of {options.subjects} people, window 17, margin {options.margin} px")
-    print(f"\n{'variant':<12}{'median ms/frame':>16}{'min':>9}{'max':>9}{'x of regions':>14}")
-    for name, values in ms.items():
-        ratio = statistics.median(v / r for v, r in zip(values, ms["regions"], strict=True))
-        print(
-            f"{name:<12}{statistics.median(values):>16.1f}{min(values):>9.1f}{max(values):>9.1f}"
-            f"{ratio:>14.2f}"
-        )
-    print(f"\n{'|regions - face|, px':<34}{'max':>10}{'99 %':>10}{'mean':>10}{'largest':>10}")
+    times = common.measure(variants, options.rounds, frames)
+    notes = [
+        f"{frames} frames of {options.subjects} people, window 17, margin {options.margin} px",
+        f"{'|regions - face|, px':<34}{'max':>10}{'99 %':>10}{'mean':>10}{'largest':>10}",
+    ]
     for label, chosen in (("expressions", clips), ("blinks", blinks)):
         for reduction in ("mean", "mdmo8"):
-            print(f"{f'{label}, {reduction}':<34}{gap(chosen, options.margin, reduction)}")
-    print("\nhours on two cores, regions (face):")
+            gaps = gap(chosen, options.margin, reduction)
+            notes.append(f"{f'{label}, {reduction}':<34}{gaps}")
+    notes.append("hours on two cores, regions (face):")
     for name, number in DATA_SETS.items():
-        hours = [statistics.median(ms[v]) * number / 3.6e6 / 2 for v in ("regions", "face")]
-        print(f"  {name:<28}{number:>9,} frames{hours[0]:>7.1f} ({hours[1]:.1f})")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"ms_per_frame": ms, "argv": sys.argv[1:]}, file, indent=1)
+        hours = [statistics.median(times.cpu[v]) * number / 3600 / 2 for v in ("regions", "face")]
+        notes.append(f"  {name:<28}{number:>9,} frames{hours[0]:>7.1f} ({hours[1]:.1f})")
+    common.show("swmro", times, "ms a frame", "regions", options.json, notes=notes)
 
 
 if __name__ == "__main__":

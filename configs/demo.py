@@ -14,13 +14,17 @@ Differs from the paper: DIS flow instead of TV-L1 (100 times faster); intervals 
 """
 
 from spotjax.config import Config, Data, Flow, Softnet, SoftnetFeatures, Synthetic, Train
+from spotjax.presets import SOFTNET_ABLATIONS, chosen, suffix, texts
+
+PRESETS = texts(SOFTNET_ABLATIONS)
 
 
-def get_config() -> Config:
+def get_config(preset: str = "") -> Config:
+    change = chosen(SOFTNET_ABLATIONS, preset)
     return Config(
-        name="demo",
+        name="demo" + suffix(preset),
         data=Data(synthetic=Synthetic(root="data/demo", subjects=8, videos=2, seconds=30.0)),
         features=SoftnetFeatures(flow=Flow(method="dis")),
-        system=Softnet(interval="centred"),
+        system=Softnet(interval="centred", **change.system),
         train=Train(epochs=3, optimizer="adam", learning_rate=3e-4),
     )

@@ -3,7 +3,8 @@
 Command:
     python -m spotjax.train --config configs/softnet_casme2.py \\
         --config.data.root=/path/to/CASME_SQ --workdir runs/softnet_casme2
-    presets: configs/softnet_casme2.py (or :paper), configs/softnet_casme2.py:release
+    presets: configs/softnet_casme2.py (or :paper), configs/softnet_casme2.py:release,
+    pseudo-labels (:linear, :step4), networks (:mobilenet_v2, :resnet18, :resnet50, :vgg16)
 Cost: 254,094 frames. TV-L1 flow for both k takes about 0.5 million pairs of 0.2-1 CPU-seconds
     (a day or more on 2 cores; --config.features.flow.method=dis: 1-2 hours, another flow than
     the paper's); shards 5.4 GB; training 22 folds x 2 types, about an hour
@@ -16,7 +17,9 @@ Differs from the paper: see spotjax/systems/softnet.py; evaluation counts all 98
 """
 
 from spotjax.config import Config, Data, Flow, SoftnetFeatures
-from spotjax.presets import softnet
+from spotjax.presets import SOFTNET_ABLATIONS, SOFTNET_RELEASE, softnet, texts
+
+PRESETS = SOFTNET_RELEASE | texts(SOFTNET_ABLATIONS)
 
 
 def get_config(preset: str = "paper") -> Config:

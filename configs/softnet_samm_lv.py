@@ -3,7 +3,8 @@
 Command:
     python -m spotjax.train --config configs/softnet_samm_lv.py \\
         --config.data.root=/path/to/SAMMLV --workdir runs/softnet_samm_lv
-    presets: configs/softnet_samm_lv.py (or :paper), configs/softnet_samm_lv.py:release
+    presets: configs/softnet_samm_lv.py (or :paper), configs/softnet_samm_lv.py:release,
+    pseudo-labels (:linear, :step4), networks (:mobilenet_v2, :resnet18, :resnet50, :vgg16)
 Cost: 482,797 frames at 200 fps. TV-L1 flow for both k takes about 1 million pairs of 0.2-1
     CPU-seconds (days on 2 cores: start it early, it goes on after any interruption); shards
     10.3 GB; training 30 folds x 2 types, a few hours on 2 cores (extrapolated).
@@ -16,7 +17,9 @@ Differs from the paper: see spotjax/systems/softnet.py; evaluation counts all 14
 """
 
 from spotjax.config import Config, Data, Flow, SoftnetFeatures
-from spotjax.presets import softnet
+from spotjax.presets import SOFTNET_ABLATIONS, SOFTNET_RELEASE, softnet, texts
+
+PRESETS = SOFTNET_RELEASE | texts(SOFTNET_ABLATIONS)
 
 
 def get_config(preset: str = "paper") -> Config:

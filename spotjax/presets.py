@@ -15,7 +15,9 @@ class Preset(NamedTuple):
 
 
 def softnet(name: str) -> Preset:
-    """SOFTNet's `paper` or `release`; the differences stand in `spotjax/systems/softnet.py`.
+    """SOFTNet's `paper` or `release`, or one of `SOFTNET_ABLATIONS` of the paper's.
+
+    The differences of the first two stand in `spotjax/systems/softnet.py`.
 
     `paper`: plain SGD 5e-4, batch 12, 10 epochs, symmetric smoothing, all videos counted one to
     one.  `release`: the same training with one order of samples, the onset lost from the labels,
@@ -23,12 +25,15 @@ def softnet(name: str) -> Preset:
     silent videos, and only videos that contain the type counted, by the release's rule.
     Raises ValueError for another name.
     """
-    if name not in ("paper", "release"):
-        raise ValueError(f"unknown preset {name!r}: paper or release")
+    known = ("paper", "release", *SOFTNET_ABLATIONS)
+    if name not in known:
+        raise ValueError(f"unknown preset {name!r}: {', '.join(known)}")
     release = name == "release"
+    change = SOFTNET_ABLATIONS.get(name, Ablation(""))
+    system: dict[str, Any] = {"pseudo_label": "unit_release" if release else "unit"}
     return Preset(
         system=Softnet(
-            pseudo_label="unit_release" if release else "unit",
+            **(system | change.system),
             negatives="half_release" if release else "half",
             smoothing="release" if release else "paper",
             silent_proposal=release,
@@ -119,10 +124,22 @@ class Ablation(NamedTuple):
     seed: int = 0
 
 
+SOFTNET_RELEASE = {"release": "the choices of the authors' code"}
+SOFTNET_ABLATIONS = {
+    "linear": Ablation("pseudo-labels are the overlap itself (section 3.2)",
+                       {"pseudo_label": "linear"}),
+    "step4": Ablation("pseudo-labels rise in four steps (section 3.2)", {"pseudo_label": "step4"}),
+    "mobilenet_v2": Ablation("MobileNetV2 as the network (table 3)", {"backbone": "mobilenet_v2"}),
+    "resnet18": Ablation("ResNet-18 as the network (table 3)", {"backbone": "resnet18"}),
+    "resnet50": Ablation("ResNet-50 as the network (table 3)", {"backbone": "resnet50"}),
+    "vgg16": Ablation("VGG-16 as the network (table 3)", {"backbone": "vgg16"}),
+}  # fmt: skip
 SPOTFORMER_ABLATIONS = {
     "adjacent": Ablation("flow between neighbours instead of SW-MRO (table III)",
                          features={"motion": "adjacent"}),
     "no_flgp": Ablation("mean over the nodes instead of FLGP (table III)", {"pooling": "mean"}),
+    "adjacent_no_flgp": Ablation("both of them (table III)", {"pooling": "mean"},
+                                 {"motion": "adjacent"}),
     "seq_st": Ablation("spatial, then temporal attention (table IV)", {"variant": "seq_st"}),
     "simul_ts": Ablation("temporal before spatial attention (table IV)", {"variant": "simul_ts"}),
     "paral_st": Ablation("both side by side (table IV)", {"variant": "paral_st"}),

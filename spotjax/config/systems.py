@@ -12,6 +12,9 @@ class Softnet:
     """SOFTNet (Liong et al. 2021); see `spotjax/systems/softnet.py` for the deviations."""
 
     name: Literal["softnet"] = "softnet"
+    backbone: Literal["shallow", "mobilenet_v2", "resnet18", "resnet50", "vgg16"] = Field(
+        default="shallow", description="the paper's network, or one of table 3 in its place"
+    )
     pseudo_label: Literal["unit", "linear", "step4", "unit_release"] = Field(
         default="unit",
         description="score of a pair by its overlap with an expression; unit_release has the "

@@ -17,121 +17,42 @@ Deviations from the paper, all as in the authors' release unless said otherwise:
     smoothing window is the paper's symmetric one (`smoothing=release` for 2k), and a silent video
     gets no placeholder prediction (`silent_proposal`);
   * a new order of samples in each epoch (the release repeats one: `train.reshuffle=False`).
-`formulation=blocked` computes convolution and pooling as one matrix product per 6x6 pooling
-block, `plain` as the layers stand in the paper; both give the same numbers (to 1e-6).
+The network (figure 3) stands in `softnet_net`, with the meaning of `formulation`; those of table 3
+in its place (`backbone`) stand in `backbones`.
 """
 
 from typing import Any
 
-import chex
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from spotjax import decode, labels
 from spotjax.config import Softnet
+from spotjax.systems import backbones
+from spotjax.systems.softnet_net import FILTERS, KERNEL, POOL, SIZE, Network
 from spotjax.types import Detection, Samples, System, Video
 
-FILTERS = {"u": 3, "v": 5, "strain": 8}
-SIZE, KERNEL, POOL = 42, 5, 6
+__all__ = ["FILTERS", "KERNEL", "POOL", "SIZE", "Network", "augment", "build", "min_max"]
+
 FLIP, BLUR, NOISE = 1, 2, 3
 NOISE_SIGMA = 0.1
-
-
-# --- network (figure 3) ---------------------------------------------------------------------------
-
-
-class PooledConv(nn.Module):
-    """5x5 convolution, ReLU, max-pool 3x3 and 2x2 of one channel: f32[B, 42, 42] -> [B, 7, 7, C].
-
-    Pooling by 3 and then by 2 is pooling by 6, and ReLU commutes with it.
-    """
-
-    features: int
-    formulation: str
-
-    @nn.compact
-    def __call__(self, image: jax.Array) -> jax.Array:
-        """Apply the stream to f32[B, 42, 42]."""
-        kernel = self.param(
-            "kernel", nn.initializers.glorot_uniform(), (KERNEL, KERNEL, 1, self.features)
-        )
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        conv = _conv_blocked if self.formulation == "blocked" else _conv_plain
-        return nn.relu(conv(image, kernel) + bias.reshape(1, 1, 1, -1))
-
-
-def _conv_plain(image: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Reference form: `lax.conv`, then pooling (without bias and ReLU, which commute)."""
-    y = jax.lax.conv_general_dilated(
-        image[..., None], kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    blocks = y.reshape(len(image), SIZE // POOL, POOL, SIZE // POOL, POOL, -1)
-    return blocks.max(axis=(2, 4))
-
-
-def _toeplitz() -> np.ndarray:
-    """f32[25, 100, 36]: which weight links a pixel of a 10x10 patch to each of its 6x6 outputs."""
-    patch = POOL + KERNEL - 1
-    table = np.zeros((KERNEL, KERNEL, patch, patch, POOL, POOL), np.float32)
-    for a, b, i, j in np.ndindex(KERNEL, KERNEL, POOL, POOL):
-        table[a, b, a + i, b + j, i, j] = 1
-    return table.reshape(KERNEL * KERNEL, patch * patch, POOL * POOL)
-
-
-def _conv_blocked(image: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The same as `_conv_plain`, as one matrix product per 6x6 block of outputs.
-
-    XLA's CPU convolution is slow inside loops and, under vmap over folds, becomes a grouped one;
-    a matrix product is neither (`benchmarks/fold_training.py`).
-    """
-    blocks, patch = SIZE // POOL, POOL + KERNEL - 1
-    margin = KERNEL // 2
-    padded = jnp.pad(image, ((0, 0), (margin, margin), (margin, margin)))
-    last = POOL * (blocks - 1) + 1
-    pixels = [
-        padded[:, a : a + last : POOL, b : b + last : POOL]
-        for a in range(patch)
-        for b in range(patch)
-    ]
-    patches = jnp.stack(pixels).reshape(patch * patch, -1)  # [100, B*49]
-    weights = jnp.einsum("kc,kpo->ocp", kernel.reshape(KERNEL * KERNEL, -1), _toeplitz())
-    channels = kernel.shape[-1]
-    product = weights.reshape(POOL * POOL * channels, patch * patch) @ patches
-    best = product.reshape(POOL * POOL, channels, -1).max(axis=0)
-    return best.reshape(channels, len(image), blocks, blocks).transpose(1, 2, 3, 0)
-
-
-class Network(nn.Module):
-    """Three pooled streams, joined (7x7x16), dense 400 ReLU, dense 1: 314,817 parameters."""
-
-    formulation: str = "blocked"
-
-    @nn.compact
-    def __call__(self, images: jax.Array) -> jax.Array:
-        """Scores f32[B] of f32[B, 42, 42, 3]."""
-        chex.assert_shape(images, (None, SIZE, SIZE, 3))
-        streams = [
-            PooledConv(features, self.formulation, name=f"conv_{name}")(images[..., channel])
-            for channel, (name, features) in enumerate(FILTERS.items())
-        ]
-        joined = jnp.concatenate(streams, axis=-1).reshape(len(images), -1)
-        hidden = nn.relu(
-            nn.Dense(400, name="dense1", kernel_init=nn.initializers.glorot_uniform())(joined)
-        )
-        score = nn.Dense(1, name="dense2", kernel_init=nn.initializers.glorot_uniform())(hidden)
-        return score[:, 0]
 
 
 # --- images (section 3.1, 4.1) --------------------------------------------------------------------
 
 
 def min_max(images: jax.Array) -> jax.Array:
-    """Scale each image and channel of f32[B, H, W, C] to [0, 1]; a constant channel becomes 0."""
-    low = images.min(axis=(1, 2), keepdims=True)
-    span = images.max(axis=(1, 2), keepdims=True) - low
-    return (images - low) / jnp.where(span > 0, span, 1)
+    """Scale each image and channel of [B, H, W, C] to f32 in [0, 1]; a constant channel becomes 0.
+
+    Samples lie last inside, as in the network: a maximum over pixels then runs over whole rows.
+    """
+    count, *shape = images.shape
+    pixels = images.reshape(count, -1).T.astype(jnp.float32).reshape(-1, shape[-1], count)
+    low = pixels.min(axis=0, keepdims=True)
+    span = pixels.max(axis=0, keepdims=True) - low
+    scaled = (pixels - low) / jnp.where(span > 0, span, 1)
+    return scaled.reshape(-1, count).T.reshape(images.shape)
 
 
 def _blur_matrix() -> np.ndarray:
@@ -151,14 +72,40 @@ def augment(images: jax.Array, kind: jax.Array, key: jax.Array) -> jax.Array:
     One noise image a step serves all noisy samples of the batch: drawing 12 of them would cost
     more than half of the network's own step.
     """
+    noise = NOISE_SIGMA * jax.random.normal(key, images.shape[1:])
+    return jax.lax.platform_dependent(
+        images, kind, noise, cpu=augment_one_by_one, default=augment_all
+    )
+
+
+def augment_one_by_one(images: jax.Array, kind: jax.Array, noise: jax.Array) -> jax.Array:
+    """Each sample alone, so that a CPU computes only what it asks for."""
+    changes = [
+        lambda image: image,
+        lambda image: image[:, ::-1],
+        _blurred,
+        lambda i: _noisy(i, noise),
+    ]
+    return jax.lax.map(lambda sample: jax.lax.switch(sample[1], changes, sample[0]), (images, kind))
+
+
+def augment_all(images: jax.Array, kind: jax.Array, noise: jax.Array) -> jax.Array:
+    """Every change of every sample, of which one is kept."""
     kind = kind[:, None, None, None]
-    blur = _blur_matrix()
-    blurred = jnp.einsum("ij,bjkc,lk->bilc", blur, images, blur)
-    noise = NOISE_SIGMA * jax.random.normal(key, (1, *images.shape[1:]))
-    noisy = jnp.clip(images + noise, 0, 1)
-    images = jnp.where(kind == FLIP, images[:, :, ::-1], images)
-    images = jnp.where(kind == BLUR, blurred, images)
-    return jnp.where(kind == NOISE, noisy, images)
+    changed = jnp.where(kind == FLIP, images[:, :, ::-1], images)
+    changed = jnp.where(kind == BLUR, _blurred(images), changed)
+    return jnp.where(kind == NOISE, _noisy(images, noise[None]), changed)
+
+
+def _blurred(images: jax.Array) -> jax.Array:
+    """f32[..., 42, 42, 3]."""
+    matrix = _blur_matrix()
+    return jnp.einsum("ij,...jkc,lk->...ilc", matrix, images, matrix)
+
+
+def _noisy(images: jax.Array, noise: jax.Array) -> jax.Array:
+    """Both f32[..., 42, 42, 3]."""
+    return jnp.clip(images + noise, 0, 1)
 
 
 # --- the system -----------------------------------------------------------------------------------
@@ -167,7 +114,9 @@ def augment(images: jax.Array, kind: jax.Array, key: jax.Array) -> jax.Array:
 def build(config: Softnet, k: dict[str, int]) -> System:
     """SOFTNet as a `System`; `k` gives the frames between the images of a pair per type."""
     k = {type: k[type] for type in config.types}
-    network = Network(config.formulation)
+    network: Any = Network(config.formulation)
+    if config.backbone != "shallow":
+        network = backbones.Network(config.backbone)
 
     def targets(video: Video, valid: np.ndarray, problem: str) -> Samples:
         spans = [(i.onset, i.offset) for i in video.intervals if i.type == problem]
@@ -203,7 +152,7 @@ def build(config: Softnet, k: dict[str, int]) -> System:
         return network.init(key, jnp.zeros((1, SIZE, SIZE, 3)))
 
     def inputs(arrays: dict[str, jax.Array], samples: Any, key: jax.Array, problem: str) -> Any:
-        images = min_max(arrays[f"flow_{problem}"][samples["row"]].astype(jnp.float32))
+        images = min_max(arrays[f"flow_{problem}"][samples["row"]])
         if problem in config.augment and "augment" in samples:
             images = min_max(augment(images, samples["augment"], key))
         return images
@@ -211,8 +160,10 @@ def build(config: Softnet, k: dict[str, int]) -> System:
     def apply(
         variables: Any, images: jax.Array, weight: jax.Array, train: bool, key: jax.Array
     ) -> Any:
-        del weight, train, key  # no batch norm, no dropout
-        return network.apply(variables, images), variables
+        del key  # no dropout
+        if config.backbone != "shallow":
+            return backbones.apply(network, variables, images, weight, train)
+        return network.apply(variables, images), variables  # no batch norm
 
     def loss(outputs: jax.Array, samples: Any, weight: jax.Array) -> Any:
         error = jnp.square(outputs - samples["label"])

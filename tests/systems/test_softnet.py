@@ -5,11 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import AS_IN_USE
 from reference import shared_file
 from toy import K
 
 from spotjax.config import Softnet
-from spotjax.systems import build, softnet
+from spotjax.systems import build, softnet, softnet_net
 
 SHAPES = {
     "conv_u/kernel": (5, 5, 1, 3),
@@ -79,19 +80,96 @@ def test_parameter_count_is_the_papers():
     assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == 314_817
 
 
-def test_both_formulations_agree_in_value_and_gradient():
-    images = jax.random.uniform(jax.random.key(1), (5, 42, 42, 3))
+def of_both_formulations(images, **options):
+    """What `plain` and `blocked` say of the images, and the gradients by parameters and images."""
     params = jax.jit(softnet.Network().init)(jax.random.key(0), images)["params"]
 
-    @partial(jax.jit, static_argnums=1)
-    @jax.value_and_grad
-    def total(params, formulation):
-        return jnp.sum(softnet.Network(formulation).apply({"params": params}, images) ** 2)
+    @partial(jax.jit, static_argnums=2, **options)
+    @partial(jax.value_and_grad, argnums=(0, 1))
+    def total(params, images, formulation):
+        scores = softnet.Network(formulation).apply({"params": params}, images)
+        return jnp.mean((scores - jnp.arange(len(images)) / len(images)) ** 2)
 
-    plain, blocked = (total(params, f) for f in ("plain", "blocked"))
-    np.testing.assert_allclose(plain[0], blocked[0], rtol=1e-5)
-    for a, b in zip(jax.tree.leaves(plain[1]), jax.tree.leaves(blocked[1]), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    return [total(params, images, formulation) for formulation in ("plain", "blocked")]
+
+
+def assert_equal(plain, blocked):
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(blocked), strict=True):
+        assert np.isfinite(b).all()
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 12, 37])
+def test_both_formulations_agree_in_value_and_gradient(count):
+    assert_equal(*of_both_formulations(jax.random.uniform(jax.random.key(1), (count, 42, 42, 3))))
+
+
+def test_both_formulations_agree_where_features_are_masked():
+    """16-bit features of a face: half of each image is exactly zero, so outputs there are equal."""
+    rng = np.random.default_rng(2)
+    images = rng.random((12, 42, 42, 3)).astype(np.float16)
+    images[:, 5:19, 3:40] = 0
+    images[:4, :, 20:] = 0
+    images[4:6] = 0
+    assert_equal(*of_both_formulations(softnet.min_max(jnp.asarray(images))))
+
+
+def test_both_formulations_agree_as_compiled_in_use():
+    images = jax.random.uniform(jax.random.key(1), (12, 42, 42, 3))
+    assert_equal(*of_both_formulations(images, compiler_options=AS_IN_USE))
+
+
+def test_the_first_of_equal_outputs_counts():
+    found = np.zeros((6, 6), np.float32)
+    found[1, 4] = found[3, 2] = found[5, 5] = 7
+    assert place_of(found) == (7, 6 * 1 + 4)
+    assert place_of(np.zeros((6, 6))) == (0, 0)
+    assert place_of(-np.arange(1.0, 37).reshape(6, 6)) == (-1, 0)
+    assert place_of(np.arange(36.0).reshape(6, 6)) == (35, 35)
+
+
+def place_of(cell):
+    """The largest of one pooling cell f32[6, 6], and where it is, by both ways to search."""
+    blocks = cell.reshape(3, 2, 3, 2).transpose(1, 3, 0, 2).reshape(4, 1, 9, 1)
+    outputs = jnp.asarray(blocks, jnp.float32)
+    (largest, place), at_once = (
+        [float(x[0, 0]) for x in f(outputs)]
+        for f in (jax.jit(softnet_net.largest_and_place), jax.jit(softnet_net.knockout))
+    )
+    assert [largest, place] == at_once
+    return largest, place
+
+
+def test_folds_side_by_side_equal_one_after_another():
+    images = jax.random.uniform(jax.random.key(1), (2, 3, 42, 42, 3))
+    keys = jax.random.split(jax.random.key(2))
+    params = jax.vmap(softnet.Network().init)(keys, images)
+
+    def slope(params, images):
+        return jax.grad(lambda p: jnp.sum(softnet.Network().apply(p, images) ** 2))(params)
+
+    together = jax.jit(jax.vmap(slope))(params, images)
+    alone = jax.jit(slope)
+    for fold in range(2):
+        one = alone(jax.tree.map(lambda leaf, f=fold: leaf[f], params), images[fold])
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(together), strict=True):
+            np.testing.assert_allclose(a, b[fold], rtol=1e-5, atol=1e-6)
+
+
+def test_an_accelerator_gets_matrix_products_without_loops_or_convolutions():
+    def step(params, images, kind, key):
+        images = jax.vmap(softnet.augment)(images, kind, key)
+        return jax.vmap(jax.grad(lambda p, x: softnet.Network().apply(p, x).sum()))(params, images)
+
+    shape = jax.ShapeDtypeStruct
+    keys = jax.eval_shape(partial(jax.random.split, num=4), jax.random.key(0))
+    images = shape((4, 20, 42, 42, 3), jnp.float32)
+    params = jax.eval_shape(jax.vmap(softnet.Network().init), keys, images)
+    lowered = jax.jit(step).trace(params, images, shape((4, 20), jnp.int32), keys)
+    for platform in ("cuda", "tpu", "cpu"):
+        text = lowered.lower(lowering_platforms=(platform,)).as_text()
+        assert "stablehlo.dot_general" in text and "stablehlo.convolution" not in text
+        assert ("stablehlo.while" in text) is (platform == "cpu")
 
 
 def test_wrong_image_shape_is_refused():
@@ -127,6 +205,15 @@ def test_augmentation_touches_only_the_samples_that_ask_for_it():
     np.testing.assert_allclose(found[2], expected, atol=1e-5)
     noise = found[3] - np.asarray(images[3])
     assert 0.05 < noise.std() < 0.11 and found[3].min() >= 0 and found[3].max() <= 1
+
+
+def test_augmentation_one_by_one_is_augmentation_of_all():
+    images = jax.random.uniform(jax.random.key(3), (9, 42, 42, 3))
+    kind, noise = jnp.arange(9) % 4, 0.1 * jax.random.normal(jax.random.key(4), (42, 42, 3))
+    one, every = (
+        jax.jit(f)(images, kind, noise) for f in (softnet.augment_one_by_one, softnet.augment_all)
+    )
+    np.testing.assert_allclose(one, every, atol=1e-6)
 
 
 def test_loss_ignores_padding_and_an_empty_batch_has_neither_value_nor_gradient():
