@@ -28,7 +28,7 @@ def run(module: str, *words: object) -> Done:
     main = importlib.import_module(place).main
     out, err = io.StringIO(), io.StringIO()
     with (
-        mock.patch.object(train, "set_up_jax", lambda devices: None),
+        mock.patch.object(train, "set_up_jax", lambda *_: None),
         mock.patch.object(train, "make_shards", _make_shards),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
