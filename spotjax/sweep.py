@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pydantic
+
 from spotjax import config as config_lib
 from spotjax import files, run_tables, rundir, runners, sweep_page, sweep_plan, sweep_table
 from spotjax.cli import load_config, parse, parser
@@ -144,7 +146,12 @@ def finished(run: Path, config: Config) -> bool:
 
 
 def _evaluated(run: Path) -> Any:
-    return run_tables.read_results(run)["protocol"]["config"]
+    """The config of a run's results, keys newer than it at their defaults."""
+    saved = run_tables.read_results(run)["protocol"]["config"]
+    try:
+        return config_lib.to_dict(config_lib.from_dict(saved))
+    except pydantic.ValidationError:  # of another version of the program
+        return saved
 
 
 def unfinished(units: Sequence[Sequence[Run]], out: Path) -> list[list[Run]]:

@@ -205,7 +205,7 @@ def test_oracle_runs_are_marked(tmp_path, stand, capsys):
     ("words", "why"),
     [
         (["--config", CONFIG, "--presets", "plain,opticl"], "no such preset; it has optical"),
-        (["--config", DEMO], "configs/demo.py: has no PRESETS"),
+        (["--config", "configs/softnet_folder.py"], "configs/softnet_folder.py: has no PRESETS"),
         (["--config", f"{CONFIG}:soft"], "and its presets with --presets"),
         (["--config", DEMO, "--grid", "optim.lr=1"], "--grid optim.lr: unknown key"),
         (["--config", DEMO, "--seeds", "x"], "--seeds x: write a number"),
@@ -221,8 +221,8 @@ def test_oracle_runs_are_marked(tmp_path, stand, capsys):
         ),
     ],
 )
-def test_what_cannot_be_run_is_refused_before_any_run(words, why, stand, capsys):
-    assert sweep.main(words) == 2
+def test_what_cannot_be_run_is_refused_before_any_run(words, why, stand, capsys, tmp_path):
+    assert sweep.main([*words, "--out", str(tmp_path)]) == 2
     err = capsys.readouterr().err
     assert why in err and err.count("\n") == 1
     assert not stand.units and not stand.prepared
@@ -243,7 +243,7 @@ def test_several_files_make_one_table(tmp_path, stand):
 
 @pytest.mark.parametrize(
     "name",
-    ["sfamnet_demo", "sfamnet_casme3", "spotformer_demo", "spotformer_samm_lv",
+    ["demo", "sfamnet_demo", "sfamnet_casme3", "spotformer_demo", "spotformer_samm_lv",
      "spotformer_casme2", "spotformer_casme3"],
 )  # fmt: skip
 def test_every_preset_is_another_valid_config(name):

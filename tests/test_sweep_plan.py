@@ -15,6 +15,7 @@ from spotjax.errors import UserError
 from spotjax.sweep_plan import parse_grid, parse_seeds, parse_task, plan
 
 DEMO, SFAMNET = "configs/demo.py", "configs/sfamnet_demo.py"
+PLAIN = "configs/softnet_folder.py"
 
 
 def names(runs):
@@ -130,8 +131,12 @@ def test_a_runs_config_is_a_file_too(tmp_path):
         (dict(grid={"system.q": ["1"]}), r"--grid system\.q: unknown key"),
         (dict(files=["configs/demo.py:x"]), "name the file alone"),
         (dict(files=["configs/dmo.py"]), r"no such file; did you mean configs/demo\.py"),
-        (dict(wanted=["opticl"]), "no such preset; it has none"),
-        (dict(), "has no PRESETS, so there is nothing to sweep: give --grid or --seeds"),
+        (dict(files=[PLAIN], wanted=["opticl"]), "no such preset; it has none"),
+        (dict(wanted=["opticl"]), "no such preset; it has linear, step4"),
+        (
+            dict(files=[PLAIN]),
+            "has no PRESETS, so there is nothing to sweep: give --grid or --seeds",
+        ),
         (dict(seeds=[0], overrides=["train.seed=1"]), "--seeds: the seed is also given"),
         (
             dict(grid={"system.p": ["0.5"]}, overrides=["system.p=0.6"]),

@@ -46,7 +46,10 @@ class Look(NamedTuple):
 
 def can_explain(fitted: Fitted) -> bool:
     """Whether there are pictures for this system."""
-    return isinstance(fitted.config.system, Softnet | Sfamnet | Spotformer)
+    system = fitted.config.system
+    if isinstance(system, Softnet):
+        return system.backbone == "shallow"
+    return isinstance(system, Sfamnet | Spotformer)
 
 
 def problem_of(fitted: Fitted, detection: Detection) -> str:

@@ -75,7 +75,16 @@ def test_scores_are_one_for_each_image(name):
 
 
 @pytest.mark.parametrize(
-    ("size", "stride", "depthwise"), [(1, 1, False), (1, 2, False), (3, 1, True), (3, 2, True)]
+    ("size", "stride", "depthwise"),
+    [
+        (1, 1, False),
+        (1, 2, False),
+        (3, 1, True),
+        (3, 2, True),
+        (3, 1, False),
+        (3, 2, False),
+        (7, 2, False),
+    ],
 )
 @pytest.mark.parametrize("side", [7, 8])
 def test_other_ways_to_convolve_equal_lax_conv(size, stride, depthwise, side):
