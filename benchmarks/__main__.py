@@ -38,8 +38,15 @@ def main(argv: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help="small sizes, one round")
-    parser.add_argument("--only", default="", help="names, separated by commas")
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
+    parser.add_argument(
+        "--only", default="", help="names such as fold_training,flow (default: all)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/benchmarks"),
+        help="folder (default: runs/benchmarks)",
+    )
     options = parser.parse_args(argv)
     stages = chosen(options.only)
     options.out.mkdir(parents=True, exist_ok=True)

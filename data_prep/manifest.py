@@ -27,6 +27,8 @@ from .readers import RawDataset, RawVideo
 from .shard_file import Task
 
 EXTRACTION = "extraction.json"
+UNSAID = {"features.flow.backend": "opencv"}
+"""What a key that is not there stands for."""
 
 
 def identity_of(
@@ -66,9 +68,8 @@ def refuse_other(folder: Path, identity: dict[str, Any]) -> None:
             follows = key.startswith("k.") and not new.get(f"features.{key.replace('.', '_')}")
             why = " (it follows from the annotation, now another)" if follows else ""
             name = key.replace("k.", "k_") if key.startswith("k.") else key
-            raise UserError(
-                f"{folder}: has {name}={old.get(key)}, config wants {new.get(key)}{why}: {remedy}"
-            )
+            has, wants = (values.get(key, UNSAID.get(key)) for values in (old, new))
+            raise UserError(f"{folder}: has {name}={has}, config wants {wants}{why}: {remedy}")
     if old.get("videos") == new.get("videos"):
         return
     raise UserError(

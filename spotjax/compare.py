@@ -42,13 +42,13 @@ def main(argv: list[str]) -> int:
     scored = [read(text) for text in options.runs]
     if options.common:
         scored = run_counts.common(scored)
-    run_counts.refuse_different(scored, "compare runs on the same videos, or give --common")
+    same = "compare runs on the same videos"
+    run_counts.refuse_different(scored, same + ("" if options.common else ", or give --common"))
     methods = grouped(scored, options.apart)
     terms = terms_of(scored, options.rule, options.iou, options.draws)
     compared = compare(methods, terms)
     about = list(about_lines(scored[0], methods, terms))
-    out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = files.folder(options.out, "--out")
     table, page = out / "comparison.csv", out / "comparison.html"
     files.write_text(table, to_csv(compared, scored[0], terms))
     files.write_text(page, compare_page.render(compared, about))

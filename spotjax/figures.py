@@ -73,9 +73,8 @@ def main(argv: list[str]) -> int:
             raise UserError(f"--only {name}: is none of {', '.join(known)}")
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax tells what we say in one line
     source = figure_data.read(Path(options.run))
-    out = Path(options.out or source.folder / "figures")
+    out = files.folder(options.out or source.folder / "figures", "--out")
     found, left_out = collected(source, wanted)
-    out.mkdir(parents=True, exist_ok=True)
     for figure in found:
         files.write_text(out / f"{figure.name}.svg", standalone(figure.chart, EXTRA))
     files.write_text(out / "index.html", page(source, found, left_out))
@@ -84,7 +83,7 @@ def main(argv: list[str]) -> int:
     for name, why in left_out.items():
         print(f"left out: {name}: {why}")
     print(f"page: {out / 'index.html'}")
-    return 0
+    return 2 if options.only and any(name in left_out for name in wanted) else 0
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -112,7 +111,7 @@ def collected(source: Source, wanted: Sequence[str]) -> tuple[list[Figure], dict
         mine = list(FROM_FILES[name](source))
         found += mine
         if not mine:
-            left_out[name] = "the run's log has no epochs"
+            left_out[name] = f"{source.folder / 'log.jsonl'}: has no epochs: train the run again"
     if "scores" in wanted and "recognition" not in source.metrics:
         left_out["confusion matrices"] = f"{source.config.system.name} recognises no emotions"
     data = [name for name in WITH_DATA if name in wanted]

@@ -72,6 +72,15 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
+def folder(path: Path | str, option: str) -> Path:
+    """The folder `path`, made if it is not there.  Raises UserError naming `option` for a file."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{option} {path}: is a file: give a folder") from None
+    return Path(path)
+
+
 @contextmanager
 def locked(folder: Path, remedy: str) -> Iterator[None]:
     """Hold `<folder>/.lock` (the folder is made); UserError at once if another process does.

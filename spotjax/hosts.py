@@ -38,18 +38,25 @@ def join(how: str) -> None:
     `how` is `train.distributed`: auto joins if the environment says that there are others.
     Raises UserError if they cannot be found.
     """
-    if how == "off" or (how == "auto" and not announced()) or jax.distributed.is_initialized():
+    if not expected(how):
         return
     try:
         number, rank = (int(os.environ[n]) if n in os.environ else None for n in TOLD)
         jax.distributed.initialize(os.environ.get("JAX_COORDINATOR_ADDRESS"), number, rank)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, IndexError) as error:  # IndexError: an address without port
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"--config.train.distributed={how}: the other processes are not found ({reason}): set "
-            "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or train alone with "
-            "--config.train.distributed=off"
+            "JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES and JAX_PROCESS_ID (numbers), "
+            "or train alone with --config.train.distributed=off"
         ) from None
+
+
+def expected(how: str) -> bool:
+    """Whether `join` will wait for other processes."""
+    if jax.distributed.is_initialized():
+        return False
+    return how == "on" or (how == "auto" and announced())
 
 
 def announced() -> bool:

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -235,16 +236,21 @@ def run_ray(
     return progress.failed
 
 
+def require_ray(option: str) -> None:
+    """Raise UserError that begins with `option` if Ray is not installed."""
+    if find_spec("ray") is None:
+        raise UserError(f"{option}: Ray is not installed: pip install 'spotjax[cluster]'")
+
+
 @contextmanager
 def ray_cluster(option: str) -> Iterator[Any]:
     """Ray, connected to the cluster of `RAY_ADDRESS`, else to one of this machine.
 
     Raises UserError that begins with `option`: Ray is not installed, or does not answer.
     """
-    try:
-        import ray
-    except ImportError:
-        raise UserError(f"{option}: Ray is not installed: pip install 'spotjax[cluster]'") from None
+    require_ray(option)
+    import ray
+
     if ray.is_initialized():
         yield ray
         return

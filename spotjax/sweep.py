@@ -42,6 +42,8 @@ def main(argv: list[str]) -> int:
         sweep_plan.parse_seeds(options.seeds),
         overrides,
     )
+    if options.runner == "ray":
+        runners.require_ray("--runner ray")
     out = Path(options.out)
     step = "train" if options.task else options.only
     failed: dict[str, str] = {}

@@ -136,6 +136,7 @@ def plan(
             for values in itertools.product(*grid.values()):
                 settings = dict(zip(grid, values, strict=True))
                 runs += _seeded(place, preset, text, settings, seeds, overrides)
+    runs = _once(runs)
     _refuse_equal_names(runs)
     return runs
 
@@ -226,6 +227,16 @@ def _safe(value: Any) -> str:
     if clean == text and len(text) <= LONGEST_VALUE:
         return text
     return f"{clean[:LONGEST_VALUE]}-{config_lib.digest(value)[:6]}"
+
+
+def _once(runs: Sequence[Run]) -> list[Run]:
+    """Without runs that are there already: a value written twice, `1e-3,0.001`."""
+    found: list[Run] = []
+    for run in runs:
+        known = ((other.file, other.name, other.config) for other in found)
+        if (run.file, run.name, run.config) not in known:
+            found.append(run)
+    return found
 
 
 def _refuse_equal_names(runs: Sequence[Run]) -> None:

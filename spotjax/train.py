@@ -116,7 +116,12 @@ def set_up_jax(devices: int, distributed: str = "off") -> None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spotjax"
         jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if hosts.expected(distributed):
+        print("waiting for the other processes of this training (5 minutes)", file=sys.stderr)
     hosts.join(distributed)
+    if not hosts.first():
+        me = f"process {jax.process_index() + 1} of {hosts.count()}"
+        print(f"{me}: the first one writes, and tells how far it is", file=sys.stderr)
     if devices > len(jax.local_devices()):
         raise UserError(f"train.devices={devices}: there are only {len(jax.local_devices())}")
 

@@ -166,13 +166,16 @@ def test_some_figures(tmp_path, capsys):
         "index.html", "loss_macro.svg", "loss_micro.svg", "validation_macro.svg",
     }  # fmt: skip
     assert "left out" not in capsys.readouterr().out
-    assert figures.main([*argv, "--only", "gradcam,scores"]) == 0
+    assert figures.main([*argv, "--only", "gradcam,scores"]) == 2  # asked for by name
     assert "mesnet has no maps of its input" in capsys.readouterr().out
     assert figures.main([*argv, "--only", "trainings"]) == 2
     assert "--only trainings: is none of scores, training, gradcam" in capsys.readouterr().err
     (run / "log.jsonl").unlink()
-    assert figures.main([*argv, "--only", "training"]) == 0
-    assert "left out: training: the run's log has no epochs" in capsys.readouterr().out
+    assert figures.main([*argv, "--only", "training"]) == 2
+    assert "log.jsonl: has no epochs: train the run again" in capsys.readouterr().out
+    (tmp_path / "file").touch()
+    assert figures.main([str(run), "--out", str(tmp_path / "file")]) == 2
+    assert f"--out {tmp_path / 'file'}: is a file" in capsys.readouterr().err
     assert figures.main([str(tmp_path)]) == 2
     assert "no run directory" in capsys.readouterr().err
 

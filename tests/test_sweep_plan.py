@@ -239,3 +239,10 @@ def test_runs_that_would_relabel_each_others_shards_are_refused_side_by_side():
 def test_planning_needs_no_jax(module):
     code = f"import sys, spotjax.{module}; sys.exit('jax' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_a_value_written_twice_is_one_run():
+    runs = sweep_plan.plan(
+        ["configs/demo.py"], [], {"train.learning_rate": ["1e-3", "0.001", "2e-3"]}, [], []
+    )
+    assert [run.settings["train.learning_rate"] for run in runs] == [0.001, 0.002]

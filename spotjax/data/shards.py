@@ -192,8 +192,8 @@ def _refuse_other_extraction(
         for w in [wanted.get(f"k_{type}")]
     ]
     pairs += [
-        (f"features.{key}", made.get(key), wanted[key])
-        for key in wanted
+        (f"features.{key}", made.get(key), wanted.get(key))
+        for key in dict.fromkeys([*wanted, *made])
         if not key.startswith("k_")
     ]
     for key, old, new in pairs:

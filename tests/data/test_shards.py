@@ -149,3 +149,12 @@ def test_taken_rows_are_those_of_the_whole_stream(tmp_path):
         taken = streams.take(["flow", "valid"], np.array(rows, np.int64))
         np.testing.assert_array_equal(taken["flow"], whole[rows])
         assert taken["valid"].tolist() == [1] * len(rows)
+
+
+def test_flow_of_another_backend_is_refused(tmp_path):
+    """The key is not said at its default, so it may be on one side alone."""
+    features = schema.feature_settings(CONFIG)
+    flow = features["flow"] | {"backend": "jax"}
+    write_set(tmp_path, features=features | {"flow": flow})
+    with pytest.raises(UserError, match="features.flow=.*jax"):
+        shards.load(tmp_path, CONFIG)
