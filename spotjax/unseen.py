@@ -73,9 +73,7 @@ def crossed(saved: Config, other: Config) -> Config:
             f"--config: its features are {other.features.name}'s, the run is of "
             f"{saved.system.name}: use a config of the same system"
         )
-    own = {
-        key: getattr(other.features, key) for key in OF_DATA_SET if hasattr(other.features, key)
-    }
+    own = {key: getattr(other.features, key) for key in OF_DATA_SET if hasattr(other.features, key)}
     return dataclasses.replace(
         saved,
         name=f"{saved.name}_on_{other.name}",

@@ -1,6 +1,8 @@
 """Strict switches for every test."""
 
+import gc
 import os
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,15 +22,25 @@ import jax
 import pytest
 from toy import toy_dataset
 
+from spotjax import scoring
 from spotjax.types import Dataset
 
 if "device_count" not in os.environ.get("XLA_FLAGS", ""):
     jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+scoring.CHUNK = 32  # the videos of tests are short, and what is scored at a time is filled up
 
 
 @pytest.fixture(scope="session")
 def toy() -> Dataset:
     """A data set of four subjects."""
     return toy_dataset()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs() -> Iterator[None]:
+    """What a module has compiled ends with it: all of them together would take gigabytes."""
+    yield
+    jax.clear_caches()
+    gc.collect()

@@ -5,20 +5,43 @@ import itertools
 import threading
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_validated_training import STAGE, toy_clips
-from toy import K, toy_rgbd
+from toy import K, small_softnet, toy_clips, toy_rgbd
 
 from spotjax import feeding, training
 from spotjax import folds as folds_lib
-from spotjax.config import Sfamnet, Softnet, Train
+from spotjax.config import Mesnet, Sfamnet, Train
 from spotjax.data import plans
 from spotjax.errors import UserError
 from spotjax.systems import build
+from spotjax.systems.sfamnet_net import Outputs
 
-SOFTNET = build(Softnet(), K)
-SFAMNET = build(Sfamnet(), K)
+SOFTNET = small_softnet()
+
+
+def judge_of_means(system, inputs, outputs, answer):
+    """`system` with a single layer of `inputs` numbers, for its samples alone.
+
+    `answer` gives the system's outputs from those of the layer f32[B, `outputs`].
+    """
+
+    def init(key):
+        return {"params": {"kernel": jax.random.normal(key, (inputs, outputs))}}
+
+    def apply(variables, given, weight, train, key):
+        images = given["flow"] if isinstance(given, dict) else given
+        means = images.astype(jnp.float32).reshape(len(images), -1, inputs).mean(1)
+        return answer(means @ variables["params"]["kernel"]), variables
+
+    return system._replace(init=init, apply=apply, constants=None)
+
+
+SFAMNET = judge_of_means(
+    build(Sfamnet(), K), 3, 6, lambda y: Outputs(jax.nn.sigmoid(y[:, 0]), y[:, 1:])
+)
+STAGE = judge_of_means(build(Mesnet(size=32), {}).before, 2, 2, lambda y: (y, jnp.zeros(())))
 
 
 def run(data, system, train, piece=None, devices=1, streams=None):

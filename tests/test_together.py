@@ -7,13 +7,12 @@ import jax
 import numpy as np
 import pytest
 from test_validated_training import ONE_STEP, scripted
-from toy import K, toy_clips
+from toy import small_softnet, toy_clips
 
 from spotjax import checkpoints, rundir, runs, together, train
 from spotjax.config import Baselines, Config, Evaluate, Softnet, Train
 from spotjax.data import plans
 from spotjax.errors import UserError
-from spotjax.systems import build
 
 MICRO = Softnet(types=("micro",))
 PLAIN = Config(
@@ -63,14 +62,14 @@ def same(one, other):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory, toy):
-    folder, system = tmp_path_factory.mktemp("alone"), build(MICRO, K)
+    folder, system = tmp_path_factory.mktemp("alone"), small_softnet(types=("micro",))
     for name, config in SEVERAL.items():
         run(folder, {name: config}, toy, system)
     return folder
 
 
 def test_seeds_and_step_sizes_together_are_those_alone(tmp_path, toy, alone):
-    run(tmp_path, SEVERAL, toy, build(MICRO, K))
+    run(tmp_path, SEVERAL, toy, small_softnet(types=("micro",)))
     results = {name: ended(tmp_path / name, "micro") for name in SEVERAL}
     for name, result in results.items():
         same(result, ended(alone / name, "micro"))
@@ -79,7 +78,7 @@ def test_seeds_and_step_sizes_together_are_those_alone(tmp_path, toy, alone):
 
 
 def test_interrupted_runs_go_on_from_where_each_was(tmp_path, toy, alone, monkeypatch):
-    system, kept = build(MICRO, K), runs.Keeper.keep
+    system, kept = small_softnet(types=("micro",)), runs.Keeper.keep
 
     def killed(keeper, epoch, seconds):
         if epoch.number == 1 and keeper.run.config.name == "other":
@@ -178,7 +177,7 @@ def test_a_member_names_the_command_that_trains_it_alone(tmp_path):
 
 
 def test_folds_know_their_own_settings(toy):
-    system = build(MICRO, K)
+    system = small_softnet(types=("micro",))
     folds = plans.loso(system, toy, "micro", PLAIN.train)
     own = SEVERAL["rate"].train
     theirs = [fold._replace(own=own) for fold in folds]

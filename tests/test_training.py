@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from toy import K, toy_dataset
+from toy import K, small_softnet, toy_dataset
 
 from spotjax import folds as folds_lib
 from spotjax import scoring, training
@@ -17,15 +17,18 @@ from spotjax.data import plans
 from spotjax.errors import UserError
 from spotjax.systems import build
 
-SYSTEM = build(Softnet(), K)
+SYSTEM, SMALL = build(Softnet(), K), small_softnet()
 
 
-def run(dataset, problem="macro", wanted=(), devices=1, states=None, first=0, order=1, **options):
+def run(
+    dataset, problem="macro", wanted=(), devices=1, states=None, first=0, order=1, system=SMALL,
+    **options,
+):  # fmt: skip
     train = Train(**{"epochs": 1, **options})
     mesh = folds_lib.make_mesh(devices)
-    members = plans.loso(SYSTEM, dataset, problem, train, wanted)[::order]
-    members, arrays = training.place(SYSTEM, problem, dataset.streams, members, mesh)
-    epochs = training.train_folds(SYSTEM, problem, members, arrays, train, mesh, states, first)
+    members = plans.loso(system, dataset, problem, train, wanted)[::order]
+    members, arrays = training.place(system, problem, dataset.streams, members, mesh)
+    epochs = training.train_folds(system, problem, members, arrays, train, mesh, states, first)
     return list(epochs)
 
 
@@ -39,12 +42,13 @@ def pick(state, *folds):
 
 
 @pytest.mark.parametrize("problem", ["macro", "micro"])
-def test_vmapped_folds_equal_folds_alone(toy, problem):
-    together = run(toy, problem, fold_exec="vmap")[-1].states
+def test_vmapped_folds_equal_folds_alone(problem):
+    toy = toy_dataset(3)
+    together = run(toy, problem, fold_exec="vmap", system=SYSTEM)[-1].states
     for index, subject in enumerate(toy.subjects[:2]):
-        alone = run(toy, problem, wanted=(subject,), fold_exec="map")[-1].states
+        alone = run(toy, problem, wanted=(subject,), fold_exec="map", system=SYSTEM)[-1].states
         assert largest_difference(pick(together, index), alone) <= 1e-6
-    start = folds_lib.init_state(SYSTEM, folds_lib.make_optimizer(Train()), 0, [0] * 4)
+    start = folds_lib.init_state(SYSTEM, folds_lib.make_optimizer(Train()), 0, [0] * 3)
     assert largest_difference(together, jax.tree.map(np.asarray, start)) > 1e-4
 
 
@@ -104,17 +108,19 @@ def test_no_collectives_and_one_compilation(toy):
 
 
 def test_scores_come_from_the_fold_that_held_the_subject_out(toy):
-    states = run(toy)[-1].states
+    states = run(toy, learning_rate=0.05)[-1].states
     videos_of = scoring.held_out_videos(toy, toy.subjects)
-    found = scoring.score_problem(SYSTEM, "macro", toy, videos_of, states.variables)
+    found = scoring.score_problem(SMALL, "macro", toy, videos_of, states.variables)
     curves = {name: curve for group in found for name, curve in group.items()}
     video = toy.videos[2]
     curve = curves[video.id]
     assert curve.shape == (video.num_frames,) and np.isnan(curve[-K["macro"] :]).all()
-    images = SYSTEM.inputs(toy.streams, {"row": np.arange(10) + video.first_row}, None, "macro")
-    own = jax.tree.map(lambda leaf: leaf[2], states.variables)
-    outputs, _ = SYSTEM.apply(own, images, np.ones(10), False, None)
+    images = SMALL.inputs(toy.streams, {"row": np.arange(10) + video.first_row}, None, "macro")
+    own, other = (jax.tree.map(lambda leaf, f=f: leaf[f], states.variables) for f in (2, 1))
+    outputs, _ = SMALL.apply(own, images, np.ones(10), False, None)
     np.testing.assert_allclose(curve[:10], outputs, atol=1e-6)
+    others, _ = SMALL.apply(other, images, np.ones(10), False, None)
+    assert np.abs(curve[:10] - others).max() > 1e-4
 
 
 CHILD = """
@@ -123,9 +129,9 @@ sys.path.insert(0, "tests")
 import jax
 import numpy as np
 from toy import toy_dataset
-from test_training import run
+from test_training import SYSTEM, run
 assert len(jax.devices()) == 8
-one, eight = (run(toy_dataset(subjects=5), devices=n)[-1].states for n in (1, 8))
+one, eight = (run(toy_dataset(3), devices=n, system=SYSTEM)[-1].states for n in (1, 8))
 jax.tree.map(np.testing.assert_array_equal, one, eight)
 np.savez(sys.argv[1], *jax.tree.leaves(eight.variables))
 """
@@ -140,7 +146,7 @@ def test_eight_devices_give_the_parameters_of_one(tmp_path):
         env={**os.environ, "XLA_FLAGS": " ".join(flags), "PYTHONPATH": "."},
         cwd=Path(__file__).parents[1],
     )
-    found = run(toy_dataset(subjects=5), devices=1)[-1].states
+    found = run(toy_dataset(3), devices=1, system=SYSTEM)[-1].states
     for one, eight in zip(
         jax.tree.leaves(found.variables), np.load(target).values(), strict=True
     ):  # fmt: skip

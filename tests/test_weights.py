@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import zipfile
+from functools import cache
 
 import jax
 import numpy as np
@@ -40,13 +41,18 @@ from spotjax.weights import Weights, load, save
 NAME = "tiny.spotjax.npz"
 
 
+@cache
+def shapes():
+    """Of SFAMNet's variables."""
+    return jax.eval_shape(build(Sfamnet(), {}).init, jax.random.key(0))
+
+
 def tiny(folds=("s1", "s2"), seed=0, **changes):
     """Two folds of SFAMNet, which is small, with numbers of ours."""
     rng = np.random.default_rng(seed)
     config = Config(name="tiny", features=SfamnetFeatures(), system=Sfamnet())
-    like = jax.eval_shape(build(config.system, {}).init, jax.random.key(0))
     variables = jax.tree.map(
-        lambda leaf: rng.normal(size=(len(folds), *leaf.shape)).astype(leaf.dtype), like
+        lambda leaf: rng.normal(size=(len(folds), *leaf.shape)).astype(leaf.dtype), shapes()
     )
     found = Weights(
         config=config,
@@ -327,6 +333,14 @@ def write_manifest(folder, name="casme2", rates=(30.0, 30.0)):
     return shards.content_hash(manifest)
 
 
+@cache
+def new_state(name):
+    """The problems of a system, and three fresh initialisations of its small network."""
+    system = build(SYSTEMS[name][1], K)
+    state = folds.init_state(system, folds.make_optimizer(Train()), 3, range(3))
+    return system.problems, jax.tree.map(np.asarray, state)
+
+
 def make_run(folder, name="softnet", done=2, root="videos", problems=None, **manifest):
     """A run directory whose folds are fresh initialisations, each its own."""
     features, section, layout, _ = SYSTEMS[name]
@@ -336,9 +350,8 @@ def make_run(folder, name="softnet", done=2, root="videos", problems=None, **man
     workdir.mkdir()
     digest = write_manifest(place, **manifest)
     rundir.open_run(workdir, config, digest, place)
-    system = build(section, K)
-    state = folds.init_state(system, folds.make_optimizer(Train()), 3, range(3))
-    for number, problem in enumerate(system.problems):
+    problems_of, state = new_state(name)
+    for number, problem in enumerate(problems_of):
         shifted = jax.tree.map(lambda leaf, n=number: leaf + np.asarray(n, leaf.dtype), state)
         with Checkpoints(workdir, problem) as store:
             subjects = (problems or {}).get(problem, SUBJECTS)

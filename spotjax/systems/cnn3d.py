@@ -30,11 +30,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spotjax import decode, losses, score_runs
+from spotjax import losses, score_runs
 from spotjax.config import Cnn3d
 from spotjax.systems import cnn3d_images as images_lib
 from spotjax.systems import cnn3d_net as net
-from spotjax.types import Detection, Samples, System, Video
+from spotjax.systems.decoding import Decoding, labelled
+from spotjax.types import Samples, System, Video
 
 
 def build(config: Cnn3d, k: dict[str, int]) -> System:
@@ -120,28 +121,19 @@ def build(config: Cnn3d, k: dict[str, int]) -> System:
         inside = np.clip(_pairs(row, apart, config.reference), 0, video.num_frames - 1)
         return {"row": (video.first_row + inside).astype(np.int32)}
 
-    def options(overrides: Any) -> score_runs.Options:
-        return score_runs.Options(**{name: (about | overrides)[name] for name in DECODING})
-
-    def decode_video(
-        curves: dict[str, np.ndarray], valid: dict[str, np.ndarray], **overrides: Any
-    ) -> tuple[list[Detection], dict[str, decode.Curve]]:
-        return score_runs.spot(curves["both"], valid["both"], options(overrides))
+    keys = {name: getattr(config, name) for name in DECODING}
+    decoding = Decoding(score_runs.spot, score_runs.Options, keys)
 
     def tune(
         curves: Sequence[dict[str, np.ndarray]],
         valid: Sequence[dict[str, np.ndarray]],
         videos: Sequence[Video],
     ) -> dict[str, float]:
-        given = [
-            (scores["both"], there["both"], score_runs.frame_labels(video))
-            for scores, there, video in zip(curves, valid, videos, strict=True)
-        ]
-        chosen, _ = score_runs.choose_thresholds(given, options({}), config.threshold_rule)
+        given = labelled(curves, valid, videos, score_runs.frame_labels)
+        chosen, _ = score_runs.choose_thresholds(given, decoding.chosen({}), config.threshold_rule)
         return chosen
 
-    about: dict[str, Any] = {name: getattr(config, name) for name in DECODING}
-    about |= {"reference": config.reference, "threshold_rule": config.threshold_rule}
+    about = {**keys, "reference": config.reference, "threshold_rule": config.threshold_rule}
     return System(
         name="cnn3d",
         problems=("both",),
@@ -152,7 +144,7 @@ def build(config: Cnn3d, k: dict[str, int]) -> System:
         apply=apply,
         loss=loss,
         scores=lambda outputs: jax.nn.sigmoid(outputs[0]),
-        decode=decode_video,
+        decode=decoding.decode,
         streams=lambda problem: ("crops",),
         about=about,
         valid=lambda problem: "valid_both",

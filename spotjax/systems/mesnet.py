@@ -36,11 +36,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spotjax import clip_labels, clip_proposals, clip_windows, decode, losses
+from spotjax import clip_labels, clip_proposals, clip_windows, losses
 from spotjax.config import Mesnet
 from spotjax.layers import noise
 from spotjax.systems import mesnet_net as net
-from spotjax.types import Detection, Samples, System, Video
+from spotjax.systems.decoding import Decoding, labelled
+from spotjax.types import Samples, System, Video
 
 PROPOSED = 0.5
 """CPN probability of a window that the CRN is trained on."""
@@ -102,28 +103,18 @@ def build(config: Mesnet, k: dict[str, int]) -> System:
         likely = [jax.nn.softmax(logits)[..., :1] for logits in (found.proposal, found.logits)]
         return jnp.concatenate([*likely, found.offsets], axis=-1)
 
-    def options(overrides: Any) -> clip_proposals.Options:
-        return clip_proposals.Options(**{name: (about | overrides)[name] for name in DECODING})
-
-    def decode_video(
-        curves: dict[str, np.ndarray], valid: dict[str, np.ndarray], **overrides: Any
-    ) -> tuple[list[Detection], dict[str, decode.Curve]]:
-        return clip_proposals.spot(curves["both"], valid["both"], options(overrides))
+    keys = {name: getattr(config, name) for name in DECODING}
+    decoding = Decoding(clip_proposals.spot, clip_proposals.Options, keys)
 
     def tune(
         curves: Sequence[dict[str, np.ndarray]],
         valid: Sequence[dict[str, np.ndarray]],
         videos: Sequence[Video],
     ) -> dict[str, float]:
-        given = [
-            (scores["both"], there["both"], clip_labels.spans(video, "micro"))
-            for scores, there, video in zip(curves, valid, videos, strict=True)
-        ]
-        best = clip_proposals.choose_thresholds(given, options({}))
+        given = labelled(curves, valid, videos, lambda video: clip_labels.spans(video, "micro"))
+        best = clip_proposals.choose_thresholds(given, decoding.chosen({}))
         return {"t_cpn": best.t_cpn, "t_crn": best.t_crn}
 
-    about: dict[str, Any] = {name: getattr(config, name) for name in DECODING}
-    about["paper_rule"] = "mesnet"
     return System(
         name="mesnet",
         problems=("both",),
@@ -134,10 +125,10 @@ def build(config: Mesnet, k: dict[str, int]) -> System:
         apply=apply,
         loss=loss,
         scores=scores,
-        decode=decode_video,
+        decode=decoding.decode,
         streams=lambda problem: ("flow",),
         types=("micro",),
-        about=about,
+        about={**keys, "paper_rule": "mesnet"},
         variants=({"module": "crn"}, {"module": "cpn"}),
         valid=lambda problem: "valid_both",
         reach=clip_windows.CLIP,

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,15 +11,15 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from commands import run
 from tiny_sets import REPOSITORY, frame, make_set, manifest, write_landmarks
 
-from spotjax import checkpoints, train
+from spotjax import checkpoints
 
 SUBJECTS = {"s15": 44, "s16": 47, "s19": 50}
 """Frames of the video of each."""
 OTHERS = {"anna": 60, "ben": 70}
-ENVIRONMENT = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(REPOSITORY / ".jax_cache")}
-EPOCHS = 3
+EPOCHS = 6
 RESULTS = {
     "metrics.json", "intervals.csv", "truths.csv", "videos.csv", "curves.npz", "report.html",
 }  # fmt: skip
@@ -48,18 +47,12 @@ def words(folder: Path, workdir: str, *more: str) -> list[str]:
     return [
         "--config", "configs/cnn3d_demo.py", "--workdir", str(folder / workdir),
         f"--config.data.root={folder / 'set'}", f"--config.data.shards={folder / 'shards'}",
-        "--config.features.size=32", "--config.system.size=32", "--config.system.stride=1",
+        "--config.features.size=32", "--config.system.size=32", "--config.system.channels=4,6,8",
+        "--config.system.stride=1",
         f"--config.train.epochs={EPOCHS}", "--config.train.batch=8",
         "--config.train.validation=1", "--config.train.devices=1",
         "--config.baselines.names=", *shared_words(folder), *more,
     ]  # fmt: skip
-
-
-def run(module: str, *words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, words)],
-        cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +143,7 @@ def test_killed_it_ends_with_the_same_parameters(made: Path, trained: Path) -> N
     more = words(made, "killed", "--config.evaluate=false")
     process = subprocess.Popen(
         [sys.executable, "-m", "spotjax.train", *more],
-        cwd=REPOSITORY, env=ENVIRONMENT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        cwd=REPOSITORY, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 300
     while process.poll() is None and time.monotonic() < deadline:
@@ -202,11 +195,9 @@ def test_a_data_set_of_another_layout_and_rate_in_one_command(made: Path, traine
     assert all(counted[type]["tp"] + counted[type]["fn"] == 2 for type in ("micro", "macro"))
 
 
-def test_crops_of_another_size_end_in_one_line(
-    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(train, "set_up_jax", lambda devices: None)  # tests have set it up
-    assert train.main(words(made, "refused", "--config.system.size=40")) == 2
-    error = capsys.readouterr().err
+def test_crops_of_another_size_end_in_one_line(made: Path) -> None:
+    done = run("spotjax.train", *words(made, "refused", "--config.system.size=40"))
+    assert done.returncode == 2
+    error = done.stderr
     assert error.count("error: ") == error.count("\n") == 1 and "features.size is 32" in error
     assert not (made / "refused" / "checkpoints").exists()

@@ -237,15 +237,10 @@ def test_thresholds_that_are_chosen_are_named_as_what_they_are(
     ],
 )
 def test_a_config_that_cannot_be_ends_in_one_line(
-    made: Path,
-    trained: Path,
-    override: str,
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    made: Path, trained: Path, override: str, message: str
 ) -> None:
-    monkeypatch.setattr(train, "set_up_jax", lambda devices: None)  # tests have set it up
-    assert train.main(words(made, "refused", f"--config.{override}")) == 2
-    error = capsys.readouterr().err
+    done = run("spotjax.train", *words(made, "refused", f"--config.{override}"))
+    assert done.returncode == 2
+    error = done.stderr
     assert error.count("error: ") == error.count("\n") == 1 and message in error
     assert not (made / "refused" / "checkpoints").exists()

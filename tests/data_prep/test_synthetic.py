@@ -298,7 +298,7 @@ def test_neither_jax_nor_dlib_is_imported() -> None:
 def test_a_killed_rendering_goes_on_and_leaves_no_short_video(tmp_path: Path) -> None:
     out = tmp_path / "set"
     words = [sys.executable, "-m", "data_prep.synthetic", str(out), "--subjects", "2"]
-    words += ["--videos", "1", "--seconds", "4", "--jobs", "2"]
+    words += ["--videos", "1", "--seconds", "3", "--jobs", "2"]
     process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not list(out.glob(".partial-*/*/img0[3-9]*.jpg")) and time.monotonic() < deadline:
@@ -306,7 +306,7 @@ def test_a_killed_rendering_goes_on_and_leaves_no_short_video(tmp_path: Path) ->
     process.kill()
     assert process.wait() == -signal.SIGKILL and not (out / "CAS(ME)^2code_final.xlsx").exists()
     subprocess.run(words, check=True, stderr=subprocess.DEVNULL)
-    assert [len(list(v.iterdir())) for v in sorted(out.glob("rawpic/*/*"))] == [120, 120]
+    assert [len(list(v.iterdir())) for v in sorted(out.glob("rawpic/*/*"))] == [90, 90]
     assert not list(out.glob(".partial-*"))
 
 

@@ -21,7 +21,8 @@ from spotjax.config import Data
 
 SAMM_LV = "SAMM_LongVideos_V2_Release.xlsx"
 CASME3, CASME3_ME = "CAS(ME)3_part_A_v2.xlsx", "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx"
-SECONDS = {"samm_lv": 2.5, "casme3": 4.0}
+SECONDS = {"samm_lv": 1.5, "casme3": 2.5}
+FRAMES = {"samm_lv": 300, "casme3": 75}
 
 
 def tasks_of(root: Path, layout: str) -> list[VideoTask]:
@@ -63,7 +64,7 @@ def test_samm_lv_frames_are_grey_at_200_fps(samm_lv: Path) -> None:
     frames = samm_lv / "SAMM_longvideos"
     assert sorted(path.name for path in frames.iterdir()) == ["006_1", "007_1"]
     names = sorted(path.name for path in (frames / "006_1").iterdir())
-    assert names == [f"006_1_{number:04d}.jpg" for number in range(1, 501)]
+    assert names == [f"006_1_{number:04d}.jpg" for number in range(1, 1 + FRAMES["samm_lv"])]
     image = cv2.imread(str(frames / "006_1" / "006_1_0001.jpg"), cv2.IMREAD_UNCHANGED)
     assert image is not None and image.shape == (480, 640) and 20 < image.mean() < 230
     assert VideoTask("samm_lv", samm_lv, 0, 0, 60.0, 0).files(12000) == ("006_1_12000.jpg",)
@@ -113,7 +114,7 @@ def test_casme3_has_colour_and_depth_by_jpg_number(casme3: Path) -> None:
         folder = casme3 / "part_A" / name / "a"
         assert sorted(path.name for path in folder.iterdir()) == ["color", "depth"]
         first, missing = task.numbering(task.motion())
-        expected = {str(first + index) for index in range(120) if index not in missing}
+        expected = {str(first + index) for index in range(FRAMES["casme3"]) if index not in missing}
         assert {path.stem for path in (folder / "color").glob("*.jpg")} == expected
         assert {path.stem for path in (folder / "depth").glob("*.png")} == expected
         colour, depth = (
@@ -230,7 +231,7 @@ def test_another_layout_has_other_people_and_does_not_mix(
 ) -> None:
     faces = [VideoTask(name, Path("unused"), 0, 0, 2.0, 1).face().landmarks for name in LAYOUTS]
     assert not any(np.allclose(faces[a], faces[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
-    words = ["--layout", "casme3", "--subjects", "2", "--videos", "1", "--seconds", "2.5"]
+    words = ["--layout", "casme3", "--subjects", "2", "--videos", "1", "--seconds", "1.5"]
     assert main([str(samm_lv), *words, "--seed", "1"]) == 2
     assert "another synthetic set (other layout)" in capsys.readouterr().err
 

@@ -1,6 +1,7 @@
 """From frames to detections: with one's own weights, stopped and gone on with, or in a pipe."""
 
 import dataclasses
+from functools import cache
 
 import jax
 import numpy as np
@@ -45,12 +46,14 @@ SYSTEMS = {
 K = {"macro": 8, "micro": 3}
 
 
+@cache
 def untrained(name, folds=2, fps=30.0, **changes):
     features, system = SYSTEMS[name]
     config = Config(name=name, features=features, system=dataclasses.replace(system, **changes))
     built = build(config.system, K)
     keys = jax.random.split(jax.random.key(0), folds)
-    variables = {p: jax.vmap(built.init)(keys) for p in built.problems}
+    init = jax.jit(jax.vmap(built.init))
+    variables = {p: init(keys) for p in built.problems}
     return weights.Weights(
         config, K, fps, variables, tuple(f"s{n}" for n in range(folds)), {}, "a test", "0" * 64, ()
     )

@@ -98,7 +98,7 @@ def test_merits_are_the_loss_on_the_validation_videos(crops, whole):
             | {"judged": np.ones(train.batch)}
         )
         given = SYSTEM.inputs(arrays, filled, jax.random.fold_in(key, number), "both")
-        (logits, label), _ = SYSTEM.apply(
+        (logits, label), _ = jax.jit(SYSTEM.apply, static_argnums=3)(
             pick(whole[-1].states.variables, 1), given, jnp.ones(train.batch), False, KEY
         )
         weight = jnp.ones(count)

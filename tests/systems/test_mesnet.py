@@ -272,7 +272,7 @@ def test_it_learns_eight_clips(learning):
     before = errors_of(variables, table, arrays)
     for number in range(64):
         index = jnp.array([0, 4]) + number % 4
-        state, _ = step(state, KEY, table, index, arrays, jnp.float32(1))
+        state, _ = step(state, KEY, table, index, arrays, jnp.ones(2))
     after = errors_of(state.variables, table, arrays)
     for was, now, share in zip(before, after, (0.1, 0.5, 0.75), strict=True):
         assert now < share * was, (before, after)
