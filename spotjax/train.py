@@ -109,7 +109,10 @@ def folds_of(config: Config, dataset: Dataset, system: System) -> dict[str, list
 
 
 def set_up_jax(devices: int, distributed: str = "off") -> None:
-    """The other processes, one CPU device per core unless told otherwise, and a cache on disk."""
+    """The other processes, one CPU device per core unless told otherwise, and a cache on disk.
+
+    Raises UserError if there are fewer `devices`, or the other processes are not found.
+    """
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", devices or cores())
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):

@@ -128,8 +128,10 @@ def test_a_failure_stops_no_other(unit, capsys):
 
 def test_ctrl_c_ends_the_programs_and_they_go_on_later(unit, tmp_path):
     script = (
-        "import sys\nfrom pathlib import Path\n"
+        "import signal\nimport sys\nfrom pathlib import Path\n"
         "from spotjax import runners\nfrom spotjax.errors import command\n"
+        # what is started in the background ignores Ctrl-C
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"units = [runners.Unit(n, ('job_of_test', f'{tmp_path}/{{n}}.txt', 'wait'), "
         f"Path('{tmp_path}') / n / 'train.log') for n in ('a', 'b', 'c')]\n"
         "main = command(lambda argv: len(runners.run_local(units, 2)))\nsys.exit(main([]))\n"

@@ -63,7 +63,7 @@ def spans(payload: bytes) -> Spans:
 
 
 def integer(payload: bytes, span: tuple[int, int]) -> int:
-    """The single int64 of a field."""
+    """The single int64 of a field.  Raises ValueError for anything else."""
     value, end = _varint(payload, span[0])
     if end != span[1]:
         raise ValueError("not one number")

@@ -52,7 +52,10 @@ def read_records(path: Path) -> Iterator[bytes]:
 
 
 def located_records(path: Path) -> Iterator[tuple[int, bytes]]:
-    """As `read_records`, each payload with the place of its first byte in the file."""
+    """As `read_records`, each payload with the place of its first byte in the file.
+
+    Raises UserError naming the file if a byte is wrong.
+    """
     remedy = "delete it and run data_prep again, which makes this video anew"
     with open(path, "rb") as file:
         index = offset = 0
