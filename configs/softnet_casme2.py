@@ -7,8 +7,8 @@ Command:
     pseudo-labels (:linear, :step4), networks (:mobilenet_v2, :resnet18, :resnet50, :vgg16)
 Cost: 254,094 frames. TV-L1 flow for both k takes about 0.5 million pairs of 0.2-1 CPU-seconds
     (a day or more on 2 cores; --config.features.flow.method=dis: 1-2 hours, another flow than
-    the paper's); shards 5.4 GB; training 22 folds x 2 types, about an hour
-    on 2 cores (extrapolated from the step time of benchmarks/fold_training.py).
+    the paper's); shards 5.4 GB; training 22 folds x 2 types, about 40 min
+    on 2 cores (extrapolated from one epoch of `python -m benchmarks.loso`).
 Expect: the paper reports F1 0.2410 macro, 0.1173 micro, 0.2022 overall, counted only on videos
     that contain the type (set --config.evaluation.videos=annotated_only to count so) and with
     the interval of [peak-k, peak+k]. Not run by us: the data need a licence.
