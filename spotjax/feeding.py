@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 
 from spotjax import folds as folds_lib
 from spotjax.data import plans, rows
@@ -109,9 +109,13 @@ class Streamed:
         self._system, self._streams, self._mesh = system, streams, mesh
         self._names = system.streams(problem)
         self._num_rows = len(streams[system.valid(problem)])
-        self._memory, self._steps = int(memory(mesh) * SHARE), steps
+        room = memory(mesh)
+        mine = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
+        if mine[0].platform == "cpu":  # each has a piece of its own in the same memory
+            room //= len(mine)
+        self._memory, self._steps = int(room * SHARE), steps
         self.row_bytes = 0
-        """Of the largest piece so far on one device."""
+        """Of a piece on one device; 0 before the first."""
 
     def hold(self, tables: Samples) -> Any:
         """Sample tables `[F, N, ...]`, kept on the host."""
@@ -131,7 +135,7 @@ class Streamed:
                     )
                 yield piece
 
-    def _shape(self, held: Any, order: np.ndarray) -> tuple[int, rows.Rows]:
+    def _shape(self, held: Any, order: np.ndarray) -> tuple[int, tuple[int, int]]:
         """Steps of a piece, and how many rows (frames, events) a device must have room for.
 
         Capacity is what the samples could read at most, so that one compiled program serves all.
@@ -144,11 +148,11 @@ class Streamed:
         events = 0
         if "event" in held:
             events = max(1, len(np.unique(held["row"][held["event"] > 0])))
-        limits = np.minimum([each * steps, each * steps], [self._num_rows, events])
-        return steps, rows.Rows(*limits)
+        most = each * steps
+        return steps, (min(most, self._num_rows), min(most, events))
 
     def _piece(
-        self, held: Samples, order: np.ndarray, first: int, steps: int, capacity: rows.Rows
+        self, held: Samples, order: np.ndarray, first: int, steps: int, capacity: tuple[int, int]
     ) -> Piece:
         mine = order[:, first : first + steps]
         idle = np.full((len(order), steps - mine.shape[1], order.shape[2]), -1, np.int32)
@@ -176,7 +180,7 @@ class Streamed:
         )
 
     def _of_device(
-        self, held: Samples, index: np.ndarray, here: slice, capacity: rows.Rows
+        self, held: Samples, index: np.ndarray, here: slice, capacity: tuple[int, int]
     ) -> tuple[list[Samples], dict[str, np.ndarray]]:
         """The samples that the folds of one device use, and the rows that these read."""
         chosen = [
@@ -190,7 +194,7 @@ class Streamed:
         read = rows.of_tables(real, self._system.reach, self._num_rows)
         taken = rows.take(self._streams, self._names, read)
         arrays = {
-            name: _filled(array, capacity.events if name.startswith("event_") else capacity.frames)
+            name: rows.filled(array, capacity[name.startswith("event_")])
             for name, array in taken.items()
         }
         counted = [rows.moved(table, read) for table in chosen]
@@ -201,15 +205,10 @@ class Streamed:
     def _joined(self, parts: Sequence[jax.Array]) -> jax.Array:
         """The devices' parts as one array."""
         count, *shape = parts[0].shape
-        sharding = NamedSharding(self._mesh, PartitionSpec("fold"))
+        sharding = NamedSharding(self._mesh, self.spec)
         return jax.make_array_from_single_device_arrays(
             (count * self._mesh.size, *shape), sharding, list(parts)
         )
-
-
-def _filled(array: np.ndarray, size: Any) -> np.ndarray:
-    rest = np.zeros((int(size) - len(array), *array.shape[1:]), array.dtype)
-    return np.concatenate([array, rest])
 
 
 def _blank(held: Samples, index: np.ndarray) -> list[Samples]:

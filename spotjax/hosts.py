@@ -18,7 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from spotjax.errors import UserError
+from spotjax.errors import UserError, one_line
 
 LONG = 10 * 24 * 3600
 """Seconds that the others wait for the first one, which may make all features of a data set."""
@@ -44,7 +44,7 @@ def join(how: str) -> None:
         number, rank = (int(os.environ[n]) if n in os.environ else None for n in TOLD)
         jax.distributed.initialize(os.environ.get("JAX_COORDINATOR_ADDRESS"), number, rank)
     except (ValueError, RuntimeError, IndexError) as error:  # IndexError: an address without port
-        reason = str(error).strip().splitlines()[0]
+        reason = one_line(error)[:200]
         raise UserError(
             f"--config.train.distributed={how}: the other processes are not found ({reason}): set "
             "JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES and JAX_PROCESS_ID (numbers), "
@@ -97,7 +97,7 @@ def watched() -> Iterator[None]:
             raise
         # else JAX would wait a minute for the lost one, and then abort
         atexit.register(_leave)
-        reason = str(error).strip().splitlines()[0][:200]
+        reason = one_line(error)[:200]
         raise UserError(
             f"another process of this training has ended ({reason}): see what it said, and start "
             "all of them again: they go on from the last checkpoint"

@@ -121,7 +121,7 @@ summary b { margin-right: 8px; } pre { font-size: 12px; overflow-x: auto; backgr
   .wide { overflow: visible; } .wide > svg { min-width: 0; } }
 """
 
-PAGE = """<!DOCTYPE html>
+HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -131,7 +131,12 @@ PAGE = """<!DOCTYPE html>
 <style>{{ style }}</style>
 </head>
 <body>
-{% macro results(row) %}
+"""
+"""What every page of the project begins with."""
+
+PAGE = (
+    HEAD
+    + """{% macro results(row) %}
 <td>{{ row.precision|ratio }}</td><td>{{ row.recall|ratio }}</td><td>{{ row.ap|ratio }}</td>
 <td>{{ row.tp|count }}</td><td>{{ row.fp|count }}</td><td>{{ row.fn|count }}</td>
 {% endmacro %}
@@ -320,3 +325,4 @@ video{{ "s" if subject.videos|length > 1 }}
 </body>
 </html>
 """
+)

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from spotjax import plots, published, tables
 from spotjax.matching import Counts
 from spotjax.published import Record
-from spotjax.report_page import STYLE
+from spotjax.report_page import HEAD, STYLE
 from spotjax.reproduce_plan import Line, Place
 from spotjax.sweep_table import ORACLE, spread
 
@@ -264,17 +264,9 @@ def _own_cells(own: Own | None) -> dict[str, Any]:
 
 # --- page -----------------------------------------------------------------------------------------
 
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>{{ title }}</title>
-<style>{{ style }}</style>
-</head>
-<body>
-<header>
+PAGE = (
+    HEAD
+    + """<header>
 <h1>{{ title }}</h1>
 {% if rendered %}<p class="warn"><b>Not comparable</b>: own values are {{ rendered }}.</p>
 {% endif %}
@@ -303,6 +295,7 @@ PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
+)
 
 
 def page(several: Sequence[Table], title: str) -> str:

@@ -6,7 +6,6 @@ its parameters are the same bit by bit.  With several processes only the first o
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,19 +51,19 @@ class Keeper:
         self.finished = False
         self._system, self._problem, self._dataset = system, problem, dataset
         self._log = rundir.Log(run.workdir)
-        self._open: AbstractContextManager[Any] = nullcontext()
         self._store: checkpoints.Checkpoints | None = None
 
     def __enter__(self) -> "Keeper":
         """Look at what is there."""
         if hosts.first():
-            self._open = self._store = checkpoints.Checkpoints(self.run.workdir, self._problem)
+            self._store = checkpoints.Checkpoints(self.run.workdir, self._problem)
         self.done, self.finished = hosts.by_first(self._state)
         return self
 
     def __exit__(self, *error: object) -> None:
         """Wait for the last save."""
-        self._open.__exit__(*error)  # type: ignore[arg-type]
+        if self._store is not None:
+            self._store.__exit__(*error)
 
     def _state(self) -> list[Any]:
         assert self._store is not None

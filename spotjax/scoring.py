@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from spotjax.data import plans
-from spotjax.data.rows import Rows, take
+from spotjax.data.rows import Rows, filled, take
 from spotjax.types import Dataset, Samples, System, Video
 
 CHUNK = 256
@@ -45,15 +45,15 @@ def make_score(system: System, problem: str, streams: Mapping[str, np.ndarray]) 
         for start in range(0, max(count, 1), chunk):  # without a row one chunk tells the width
             mine = slice(start, start + chunk)
             arrays = {
-                name: _filled(array[places.reshape(-1, each)[mine].reshape(-1)], chunk * each)
+                name: filled(array[places.reshape(-1, each)[mine].reshape(-1)], chunk * each)
                 if name.startswith("event_") == events
-                else _filled(array, chunk * each)
+                else filled(array, chunk * each)
                 for name, array in taken.items()
             }
-            filled = {name: _filled(array[mine], chunk) for name, array in samples.items()}
+            batch = {name: filled(array[mine], chunk) for name, array in samples.items()}
             first = np.arange(0, chunk * each, look, dtype=np.int32)
-            filled["row"] = first.reshape(chunk, *samples["row"].shape[1:])
-            found.append(np.asarray(scores(variables, arrays, filled))[: min(count - start, chunk)])
+            batch["row"] = first.reshape(chunk, *samples["row"].shape[1:])
+            found.append(np.asarray(scores(variables, arrays, batch))[: min(count - start, chunk)])
         return np.concatenate(found)
 
     return score
@@ -63,12 +63,6 @@ def _looked_at(rows: np.ndarray, look: int, length: int) -> np.ndarray:
     """i64[N * look]: each row and those after it, the last one of all repeated."""
     seen = rows.astype(np.int64)[..., None] + np.arange(look)
     return np.minimum(seen, length - 1).reshape(-1)
-
-
-def _filled(array: np.ndarray, size: int) -> np.ndarray:
-    """`array` with zeros after it, `size` rows in all."""
-    rest = np.zeros((size - len(array), *array.shape[1:]), array.dtype)
-    return np.concatenate([array, rest])
 
 
 def score_problem(

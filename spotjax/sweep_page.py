@@ -10,24 +10,16 @@ import jinja2
 from markupsafe import Markup
 
 from spotjax import headline, plots
-from spotjax.report_page import STYLE
+from spotjax.report_page import HEAD, STYLE
 from spotjax.svg import svg, text
 from spotjax.sweep_table import COUNTS, MEASURES, Configuration, others_of, types_of
 
 WIDTH, HEIGHT = 120, 18
 """Of the chart of a configuration."""
 
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>{{ title }}</title>
-<style>{{ style }}</style>
-</head>
-<body>
-<header>
+PAGE = (
+    HEAD
+    + """<header>
 <h1>{{ title }}</h1>
 <p class="dim">{{ lead }}</p>
 {% if oracle %}<p class="warn"><b>Oracle</b>: in the marked rows something was {{ oracle }}.</p>
@@ -67,6 +59,7 @@ move the values too: each run's page, behind its name, has the 95 % interval ove
 </body>
 </html>
 """
+)
 
 
 def render(

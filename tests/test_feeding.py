@@ -141,6 +141,14 @@ def test_what_fits_is_resident(toy, monkeypatch):
         assert feeding.fits(SOFTNET, "macro", toy.streams, members, mesh) is fits
 
 
+def test_devices_of_a_cpu_share_the_room_for_their_pieces(toy, monkeypatch):
+    row = toy.streams["flow_macro"][0].nbytes
+    step = 2 * ADAM.batch * row  # of the two folds of a device
+    monkeypatch.setattr(feeding, "host_memory", lambda: 2 * 16 * (3 * step + 1))
+    _, feed = run(toy, SOFTNET, dataclasses.replace(ADAM, epochs=1), piece=0, devices=2)
+    assert feed.row_bytes == 3 * step
+
+
 def test_as_many_steps_as_fit_a_sixteenth_of_the_memory(toy, monkeypatch):
     row = toy.streams["flow_macro"][0].nbytes
     step = 3 * ADAM.batch * row

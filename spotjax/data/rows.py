@@ -72,6 +72,12 @@ def take(
     return found
 
 
+def filled(array: np.ndarray, size: int) -> np.ndarray:
+    """`array` with zeros after it, `size` rows in all."""
+    rest = np.zeros((size - len(array), *array.shape[1:]), array.dtype)
+    return np.concatenate([array, rest])
+
+
 def _is_event(samples: Samples) -> np.ndarray:
     return samples["event"] > 0 if "event" in samples else np.zeros(len(samples["row"]), bool)
 
