@@ -30,7 +30,7 @@ _DESCRIPTION += "\n".join(f"  {name:<9} {layout.holds}" for name, layout in LAYO
 
 @command
 def main(argv: list[str]) -> int:
-    """The command; exit status 0, or 2 with one line on stderr."""
+    """The command; exit status 0.  Raises UserError, which ends it with status 2 and one line."""
     parser = cli.parser(f"python -m {__package__}", _DESCRIPTION)
     parser.add_argument(
         "--config",

@@ -135,7 +135,10 @@ def print_table(dataset: RawDataset, root: Path, found: list[Check]) -> None:
 
 @command
 def main(argv: list[str]) -> int:
-    """The command; exit status 0, 1 with a bad line, 2 with one line on stderr."""
+    """The command; exit status 0, or 1 with a bad line.
+
+    Raises UserError, which ends it with status 2 and one line, for a wrong option or config.
+    """
     options, overrides = cli.parse(_parser(), argv)
     if options.config is None:
         raise UserError("--config is missing: name a config file, for example configs/demo.py")

@@ -170,7 +170,8 @@ def resized(image: np.ndarray, size: int) -> np.ndarray:
 def outline(matrix: np.ndarray, shape: tuple[int, ...]) -> Box | None:
     """The upright box around the crop in an image `shape` (height, width), cut at its edges.
 
-    None if the middle of the crop lies outside the image.
+    `matrix` f64[2, 3] maps px of the image to the crop's.  None if the middle of the crop lies
+    outside the image.
     """
     height, width = shape
     back = cv2.invertAffineTransform(matrix)

@@ -63,7 +63,7 @@ class LandmarkBackend(Protocol):
         """The largest face of `frame` u8[H, W], which is row `row` of the video."""
 
     def present(self, frame: np.ndarray, row: int, box: tuple[int, int, int, int]) -> bool:
-        """Whether there is a face at `box`."""
+        """Whether there is a face at `box` (px, as in `Face`) of `frame` u8[H, W]."""
 
 
 class Dlib68:
@@ -98,7 +98,10 @@ class Dlib68:
         return Face(_clamped(_edges(rectangle), frame), landmarks)
 
     def present(self, frame: np.ndarray, row: int, box: tuple[int, int, int, int]) -> bool:
-        """Whether the detector, made lenient, fires at `box` (3-5 ms: only its surroundings)."""
+        """Whether the detector, made lenient, fires at `box` (px) of `frame` u8[H, W].
+
+        Only the surroundings of the box are looked at: 3-5 ms.
+        """
         left, top, right, bottom = box
         width, height = right - left, bottom - top
         region = _clamped(
@@ -121,12 +124,15 @@ class CsvLandmarks:
     check_every = 1
 
     def __init__(self, file: Path, frame_ids: np.ndarray) -> None:
-        """Read `file`.  Raises UserError naming its column or line."""
+        """Read `file`; row i is frame number i of `frame_ids` i32[T].
+
+        Raises UserError naming its column or line.
+        """
         by_number = _read_landmarks(file)
         self._rows = [by_number.get(int(number)) for number in frame_ids]
 
     def find(self, frame: np.ndarray, row: int) -> Face | None:
-        """The file's landmarks of this row, with a box as dlib would draw it."""
+        """The file's landmarks of this row, with a box as dlib draws it in `frame` u8[H, W]."""
         landmarks = self._rows[row]
         if landmarks is None:
             return None
@@ -135,7 +141,7 @@ class CsvLandmarks:
         return Face(_clamped(tuple(np.rint(edges).astype(int).tolist()), frame), landmarks)
 
     def present(self, frame: np.ndarray, row: int, box: tuple[int, int, int, int]) -> bool:
-        """Whether the file has a face at `box` in this row."""
+        """Whether the file has a face at `box` (px of `frame` u8[H, W]) in this row."""
         face = self.find(frame, row)
         return face is not None and iou(np.array(face.box), box) >= _OVERLAP
 
@@ -242,7 +248,7 @@ def _clamped(edges: tuple[int, ...], frame: np.ndarray) -> tuple[int, int, int, 
 
 
 def iou(a: np.ndarray, b: tuple[int, int, int, int]) -> float:
-    """Intersection over union of two boxes."""
+    """Intersection over union of two boxes in px: `a` i64[4] or f64[4], `b`; edges as in `Face`."""
     sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     inter = float(np.prod(np.maximum(sides, 0)))
     return inter / (float((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])) - inter)

@@ -60,7 +60,7 @@ class FeatureSpec(NamedTuple):
 
 
 def empty_rows(streams: Mapping[str, Stream], length: int) -> dict[str, np.ndarray]:
-    """All streams of a video of `length` frames, zero."""
+    """All streams of a video of `length` frames, `dtype[length, *shape]` each, zero."""
     return {
         name: np.zeros((length, *stream.shape), stream.dtype) for name, stream in streams.items()
     }

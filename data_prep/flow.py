@@ -33,7 +33,10 @@ PairsMethod = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], list[np.nda
 
 
 def tvl1() -> FlowMethod:
-    """TV-L1 (Zach 2007) with OpenCV-contrib's defaults: 0.2-1 s per 128x128 pair."""
+    """TV-L1 (Zach 2007) with OpenCV-contrib's defaults: 0.2-1 s per 128x128 pair.
+
+    Raises UserError if OpenCV lacks its contrib modules.
+    """
     if not hasattr(cv2, "optflow"):
         raise UserError(
             "config.features.flow.method: tvl1 needs OpenCV's contrib modules: pip install "
@@ -101,7 +104,8 @@ def make_flow(config: config_lib.Flow) -> FlowMethod:
 def make_pairs(config: config_lib.Flow) -> tuple[PairsMethod, int]:
     """The same for several pairs at once, and how many at a time pay: 1 but on accelerators.
 
-    Fewer pairs than that are filled up, so that one compiled program serves them all.
+    Fewer pairs than that are filled up, so that one compiled program serves them all.  Errors are
+    those of `make_flow`.
     """
     if config.backend != "jax" or _on_cpu():
         method = make_flow(config)

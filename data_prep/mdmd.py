@@ -41,9 +41,10 @@ def block_values(
 ) -> np.ndarray:
     """f64[blocks * blocks] in px, row by row: how far `before` exceeds `after` in each block.
 
-    The main direction is the one in which most pixels of `before` move.  For its pixels
-    d = |before| - |after|; the block's value is the mean of the largest third of them.  Raises
-    ValueError if the flows differ in shape or are smaller than the blocks.
+    Both are flows f32[H, W, 2], x, y in px.  The main direction is the one in which most pixels of
+    `before` move.  For its pixels d = |before| - |after|; the block's value is the mean of the
+    largest third of them.  Raises ValueError if the flows differ in shape or are smaller than the
+    blocks.
     """
     if before.shape != after.shape or before.ndim != 3 or before.shape[2] != 2:
         raise ValueError(f"flows {before.shape} and {after.shape} must be equal, [H, W, 2]")

@@ -63,7 +63,7 @@ class Tracker:
         return chosen
 
     def present(self, frame: np.ndarray, row: int, box: tuple[int, int, int, int]) -> bool:
-        """Whether there is a face at `box`."""
+        """Whether there is a face at `box` (px) of `frame` u8[H, W], as dlib sees it."""
         return self._detector.present(frame, row, box)
 
 

@@ -89,6 +89,7 @@ class Live:
 
     name: str
     images: Sequence[np.ndarray] | np.ndarray
+    """u8[H, W] of each row."""
     numbers: list[int]
 
     def __len__(self) -> int:

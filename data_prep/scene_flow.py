@@ -96,6 +96,7 @@ class Level(NamedTuple):
     first: np.ndarray
     """f32[C + 1, h, w]: colour channels in [-1, 1], then depth in px: m * focal, none missing."""
     second: np.ndarray
+    """f32[C + 1, h, w], likewise."""
     trust: np.ndarray
     """f32[h, w], weight of the depth term."""
     smoothness: np.ndarray
@@ -118,7 +119,7 @@ def scene_flow(first: Rgbd, second: Rgbd, settings: Settings) -> np.ndarray:
 
 
 def coarse_to_fine(first: Rgbd, second: Rgbd, settings: Settings, refine: Refine) -> np.ndarray:
-    """`scene_flow` with another solver of a level."""
+    """f32[H, W, 3]: `scene_flow` with another solver of a level; errors as there."""
     _check(first, second, settings)
     levels = _levels(first, second, settings)
     flow = np.zeros((3, *levels[-1].trust.shape), np.float32)

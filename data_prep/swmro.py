@@ -221,7 +221,10 @@ def coarse_to_fine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def one_scale(first: np.ndarray, second: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """As `coarse_to_fine` on the finest scale only, 4 iterations from the flow `near`."""
+    """f32[H, W, 2]: as `coarse_to_fine` on the finest scale only, 4 iterations from `near`.
+
+    `near` f32[H, W, 2] is a flow in px; nothing checks that the result is finite.
+    """
     flags = cv2.OPTFLOW_USE_INITIAL_FLOW
     return cv2.calcOpticalFlowFarneback(first, second, near.copy(), 0.5, 0, 15, 4, 7, 1.5, flags)
 
@@ -237,8 +240,8 @@ class Pair:
     def flow(self, box: Box, near: np.ndarray) -> np.ndarray:
         """f32[h, w, 2] at `box`, searched for near the flow `near`; the whole face's if it is far.
 
-        Once computed, the whole face's flow serves the other regions too.  Raises UserError if it
-        is not finite.
+        `near` f32[h, w, 2] and the result are in px of the crop.  Once computed, the whole face's
+        flow serves the other regions too.  Raises UserError if it is not finite.
         """
         if self._whole is None:
             if not self._pyramid:
@@ -261,9 +264,10 @@ def follow(
 ) -> tuple[np.ndarray, Track]:
     """f32[10, 2]: the nodes' vectors (dx, dy in px of the crop) of one pair, and the new track.
 
-    `first` is the crop of the clip's first frame, `second` gives the later frame's crop for a
-    shift of the box.  `align`: the shift is corrected by the nose's flow, once.  `residual`: what
-    the nose still moves is subtracted.  Raises UserError if the flow is not finite.
+    `first` u8[320, 320] is the crop of the clip's first frame, `second` gives the later frame's
+    crop for a shift of the box.  `align`: the shift is corrected by the nose's flow, once.
+    `residual`: what the nose still moves is subtracted.  Raises UserError if the flow is not
+    finite.
     """
     shift, near = track.shift, track.flows
     nose = plan.regions[0]

@@ -18,15 +18,15 @@ _TINY = 1e-6
 
 
 def mean(vectors: np.ndarray, part: str) -> np.ndarray:
-    """The plain mean (the paper's Eq. 1 as printed)."""
+    """f32[2]: the plain mean of `vectors` f32[n, 2] (the paper's Eq. 1 as printed)."""
     return vectors.mean(axis=0)
 
 
 def mdmo8(vectors: np.ndarray, part: str) -> np.ndarray:
     """Mean of the fullest of eight directions of 45 degrees each (MDMO, Liu et al. 2016).
 
-    Direction b holds the angles [45 b, 45 (b + 1)) from +x towards +y; zero vectors belong to
-    direction 0; of equally full directions the first counts.
+    `vectors` f32[n, 2] become f32[2].  Direction b holds the angles [45 b, 45 (b + 1)) from +x
+    towards +y; zero vectors belong to direction 0; of equally full directions the first counts.
     """
     angle = np.arctan2(vectors[:, 1], vectors[:, 0])
     direction = np.floor(angle * np.float32(4 / np.pi)).astype(np.intp) & 7
@@ -35,16 +35,20 @@ def mdmo8(vectors: np.ndarray, part: str) -> np.ndarray:
 
 
 def topk(vectors: np.ndarray, part: str) -> np.ndarray:
-    """Mean of the longest vectors, `TOP_SHARE` of all (Zhao et al. 2022)."""
+    """f32[2]: mean of the longest `vectors` f32[n, 2], `TOP_SHARE` of all (Zhao et al. 2022).
+
+    Raises KeyError for a `part` without a share.
+    """
     return _longest(vectors, int(len(vectors) * (1 - TOP_SHARE[part]))).mean(axis=0)
 
 
 def abpn(vectors: np.ndarray, part: str) -> np.ndarray:
     """ABPN's vector: direction of the sum and mean length of the longest in the main direction.
 
-    Four directions: [30, 150), [150, 210), [210, 330) degrees and the rest; for the nose quadrants
-    [45, 135), [135, 225), [225, 315) and the rest.  Of the fullest (the first of equals) the
-    longest 60 % are kept (nose: 88 %), rounded down.  At least one is, where the release gives nan.
+    `vectors` f32[n, 2] become f32[2].  Four directions: [30, 150), [150, 210), [210, 330) degrees
+    and the rest; for the nose quadrants [45, 135), [135, 225), [225, 315) and the rest.  Of the
+    fullest (the first of equals) the longest 60 % are kept (nose: 88 %), rounded down.  At least
+    one is, where the release gives nan.
     """
     edges, share = ((45, 135, 225, 315), 0.88) if part == "nose" else ((30, 150, 210, 330), 0.6)
     angle = np.degrees(np.arctan2(vectors[:, 1], vectors[:, 0])) % 360

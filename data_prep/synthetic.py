@@ -146,7 +146,7 @@ def _claim(out: Path, parameters: dict[str, object]) -> None:
 
 @command
 def main(argv: list[str]) -> int:
-    """The command line."""
+    """The command line.  Raises UserError for a wrong option or a folder of something else."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.synthetic",
         description="Render synthetic face videos with labelled macro- and micro-expressions, "

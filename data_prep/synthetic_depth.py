@@ -127,9 +127,9 @@ class DepthCamera:
 
 
 def depth_fields(landmarks: Floats, region: FaceRegion) -> Floats:
-    """(len(ACTIONS), h, w) mm towards the camera of every pixel of `region` at 1 px of strength.
+    """f32[len(ACTIONS), h, w]: mm towards the camera of the pixels of `region` at 1 px of strength.
 
-    `landmarks` (68, 2) px are those of the neutral face.
+    `landmarks` f32[68, 2] px are those of the neutral face.
     """
     nodes, used = spline_nodes(landmarks)
     values = np.zeros((74, len(ACTIONS)))

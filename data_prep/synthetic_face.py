@@ -65,15 +65,24 @@ MIRRORED = np.array(
 class Face:
     """One subject in one video at rest, and everything that can move."""
 
-    still: Bytes  # (HEIGHT, WIDTH, 3) BGR, the neutral frame
-    person: Floats  # (HEIGHT, WIDTH) 1 on head, neck and shoulders, softly 0 on the background
-    landmarks: Floats  # (68, 2) px in `still`
-    scale: float  # frame px per px of a 300 px face
-    head_box: tuple[int, int, int, int]  # x0, y0, x1, y1 px: where `head_weight` is not zero
-    head_weight: Floats  # (h, w) of head_box: 1 on the head, smoothly 0 towards its border
-    region: FaceRegion  # the part of the frame that action and eyelid fields cover
-    actions: Floats  # (len(ACTIONS), h, w, 2) px of `region`, each with largest length 1 px
-    eyelids: Floats  # (LID_LEVELS, h, w) px of `region`, downward: open ... closed
+    still: Bytes
+    """u8[HEIGHT, WIDTH, 3] BGR: the neutral frame."""
+    person: Floats
+    """f32[HEIGHT, WIDTH]: 1 on head, neck and shoulders, softly 0 on the background."""
+    landmarks: Floats
+    """f32[68, 2]: x, y in px of `still`."""
+    scale: float
+    """Frame px per px of a 300 px face."""
+    head_box: tuple[int, int, int, int]
+    """x0, y0, x1, y1 in px: where `head_weight` is not zero."""
+    head_weight: Floats
+    """f32[h, w] of `head_box`: 1 on the head, smoothly 0 towards its border."""
+    region: FaceRegion
+    """The part of the frame that action and eyelid fields cover."""
+    actions: Floats
+    """f32[len(ACTIONS), h, w, 2] of `region`: x, y in px, each with largest length 1 px."""
+    eyelids: Floats
+    """f32[LID_LEVELS, h, w] of `region`: px downward, from open to closed."""
 
 
 def build_face(subject_rng: np.random.Generator, video_rng: np.random.Generator) -> Face:

@@ -83,7 +83,7 @@ class FaceRegion:
 
     @classmethod
     def around(cls, landmarks: Floats, width: int, height: int) -> "FaceRegion":
-        """Landmarks (68, 2) px plus forehead, clipped to the frame (width, height) px."""
+        """`landmarks` f32[68, 2] px plus forehead, clipped to the frame of `width`, `height` px."""
         low, high = landmarks.min(axis=0), landmarks.max(axis=0)
         size = float(np.ptp(landmarks[:17, 0]))
         x0, x1 = max(0, int(low[0] - 0.08 * size)), min(width, int(high[0] + 0.08 * size))
@@ -97,16 +97,19 @@ class FaceRegion:
 
 
 def sample(image: Image, source: Floats) -> Image:
-    """(h, w[, c]) `image` read at the positions `source` (h, w, 2) px, bilinearly."""
+    """`image` read at the positions `source` f32[h, w, 2], x and y in px, bilinearly.
+
+    `image` f32 or u8[H, W] or [H, W, c] becomes the same of h and w; beyond its edge it goes on.
+    """
     linear, border = cv2.INTER_LINEAR, cv2.BORDER_REPLICATE
     # The stubs do not know that a map of x and y goes with None.
     return cv2.remap(image, source, None, linear, borderMode=border)  # type: ignore[call-overload]
 
 
 def action_fields(landmarks: Floats, region: FaceRegion, scale: float) -> Floats:
-    """(len(ACTIONS), h, w, 2) px: the displacement of every pixel of `region` at strength 1.
+    """f32[len(ACTIONS), h, w, 2] px: how far every pixel of `region` moves at strength 1.
 
-    `landmarks` (68, 2) px are those of the neutral face; `scale` is px per px of a 300 px face.
+    `landmarks` f32[68, 2] px are those of the neutral face; `scale` is px per px of a 300 px face.
     """
     nodes, used = spline_nodes(landmarks)
     moves = np.zeros((len(ACTIONS), 74, 2))
@@ -136,9 +139,9 @@ def action_fields(landmarks: Floats, region: FaceRegion, scale: float) -> Floats
 def spline_on_grid(
     nodes: Floats, values: npt.NDArray[np.float64], region: FaceRegion
 ) -> npt.NDArray[np.float64]:
-    """(gh, gw, c): a thin-plate spline at every GRID-th px of `region`.
+    """f64[gh, gw, c]: a thin-plate spline at every GRID-th px of `region`.
 
-    It takes the values (m, c) at the first m of `nodes` (n, 2) px and 0 at the others.
+    It takes the `values` f64[m, c] at the first m of `nodes` f32[n, 2] px and 0 at the others.
     """
     grid = np.stack(
         np.meshgrid(
@@ -153,7 +156,10 @@ def spline_on_grid(
 
 
 def enlarged(coarse: npt.NDArray[np.float64], region: FaceRegion) -> Floats:
-    """(h, w[, c]) of `region`, linear between the values at every GRID-th px."""
+    """f32[h, w] or f32[h, w, c] of `region`, linear between the values at every GRID-th px.
+
+    `coarse` f64[gh, gw] or f64[gh, gw, c] is of `spline_on_grid`; an axis c = 1 goes.
+    """
     small = np.ascontiguousarray(coarse, np.float32)
     move = np.array([[1 / GRID, 0, 0], [0, 1 / GRID, 0]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -161,7 +167,10 @@ def enlarged(coarse: npt.NDArray[np.float64], region: FaceRegion) -> Floats:
 
 
 def spline_nodes(landmarks: Floats) -> tuple[Floats, list[int]]:
-    """Spline nodes (n, 2) px, and the numbers 0..73 of the first of them; the rest stay at rest."""
+    """Spline nodes f32[n, 2] px around `landmarks` f32[68, 2] px, and the numbers of the first.
+
+    The numbers are 0 to 73 as in `LEFT_MOVES`; the nodes after those stay at rest.
+    """
     eyes = float(np.linalg.norm(landmarks[45] - landmarks[36]))
     up = np.array([0.0, -0.28 * eyes])
     extra = np.stack(
@@ -187,7 +196,7 @@ def spline_nodes(landmarks: Floats) -> tuple[Floats, list[int]]:
 
 
 def inside_weight(region: FaceRegion) -> Floats:
-    """(h, w) 1 on the face, smoothly 0 at the border of the region."""
+    """f32[h, w]: 1 on the face, smoothly 0 at the border of the region."""
     width, height = region.size
     edge_x = np.minimum(np.arange(width), np.arange(width)[::-1]) / 18.0
     edge_y = np.minimum(np.arange(height), np.arange(height)[::-1]) / 18.0
@@ -216,8 +225,9 @@ def _lips_part(region: FaceRegion, landmarks: Floats, scale: float) -> Floats:
 
 
 def eyelid_fields(landmarks: Floats, region: FaceRegion) -> Floats:
-    """(LID_LEVELS, h, w) px downward: the upper lids from open to closed, both eyes.
+    """f32[LID_LEVELS, h, w] px downward: the upper lids from open to closed, both eyes.
 
+    `landmarks` are f32[68, 2] in px of the frame, h and w those of `region`.
     Between the fold and the lid's edge the skin stretches; below the edge nothing moves, so the
     edge covers the eye like a lid does.
     """

@@ -62,13 +62,16 @@ class Script(NamedTuple):
 class Expression:
     """One labelled expression.  Frame numbers are 1-based and inclusive."""
 
-    kind: str  # MACRO or MICRO
+    kind: str
+    """MACRO or MICRO."""
     display: Display
     onset: int
     apex: int
     offset: int
-    first: int  # frame number of profile[0]
-    profile: Floats  # px of a 300 px face, the largest displacement frame by frame
+    first: int
+    """Frame number of profile[0]."""
+    profile: Floats
+    """f32[n]: the largest displacement in px of a 300 px face, frame by frame."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,14 @@ class Motion:
     """One video of T frames."""
 
     expressions: tuple[Expression, ...]
-    actions: Floats  # (T, len(ACTIONS)) strengths, px of a 300 px face
-    lids: npt.NDArray[np.int64]  # (T,) 0 open .. LID_LEVELS - 1 closed
-    head: Floats  # (T, 4) shift x, y (px of a 300 px face), rotation (rad), relative scale
-    gain: Floats  # (T,) relative brightness
+    actions: Floats
+    """f32[T, len(ACTIONS)]: strengths in px of a 300 px face."""
+    lids: npt.NDArray[np.int64]
+    """i64[T]: 0 open to LID_LEVELS - 1 closed."""
+    head: Floats
+    """f32[T, 4]: shift x, y (px of a 300 px face), rotation (rad), relative growth."""
+    gain: Floats
+    """f32[T]: relative brightness."""
 
 
 def plan_motion(rng: Rng, frames: int, script: Script, first_of_subject: bool) -> Motion:

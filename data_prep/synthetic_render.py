@@ -31,7 +31,8 @@ PARTIAL = ".partial-"
 def render_video(task: VideoTask, report: Report) -> None:
     """Write the frames of `task`.
 
-    They are written to a temporary folder that takes its final name when it is complete.
+    They are written to a temporary folder that takes its final name when it is complete.  Raises
+    OSError if an image cannot be written.
     """
     cv2.setNumThreads(1)
     final = task.root / task.folder
@@ -93,9 +94,9 @@ class Renderer:
         self._offsets = rng.integers(0, NOISE_MARGIN, (len(motion.gain), 2))
 
     def draw(self, index: int, source: Floats) -> Bytes:
-        """(HEIGHT, WIDTH, 3) BGR or (HEIGHT, WIDTH) grey frame `index` (from 0).
+        """u8[HEIGHT, WIDTH, 3] BGR or u8[HEIGHT, WIDTH] grey: frame `index` (from 0).
 
-        `source` is its `source_map`.
+        `source` f32[h, w, 2] is its `source_map`.
         """
         x0, y0, x1, y1 = self.face.head_box
         image = self._still.copy()
@@ -106,7 +107,7 @@ class Renderer:
         return cv2.addWeighted(image, gain, noise, 1.0, -128.0).astype(np.uint8, copy=False)
 
     def source_map(self, index: int) -> Floats:
-        """(h, w, 2) of the head box: where in the still frame each pixel is read."""
+        """f32[h, w, 2] of the head box: x, y in px of the still frame where each pixel is read."""
         x0, y0, x1, y1 = self.face.head_box
         shift_x, shift_y, angle, growth = self.motion.head[index].astype(np.float64)
         shift = np.array([shift_x, shift_y]) * self.face.scale

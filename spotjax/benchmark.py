@@ -50,7 +50,7 @@ DECIDING = ("evaluation", "system", "data.layout", "data.root", "data.synthetic"
 
 @command
 def main(argv: list[str]) -> int:
-    """Command line."""
+    """Command line.  Raises UserError for a wrong option."""
     options, overrides = parse(_arguments(), argv)
     if options.jobs < 1:
         raise UserError(f"--jobs {options.jobs}: give a number from 1 on")

@@ -36,8 +36,8 @@ def spans(video: Video, type: str) -> np.ndarray:
 def truths(starts: np.ndarray, micro: np.ndarray, clip: int = CLIP) -> np.ndarray:
     """f32[n, 16, 2]: the micro-expressions i64[m, 2] that each clip touches, counted from it.
 
-    They keep their whole length; the rest of the table lies far away from any window.  Raises
-    ValueError for a clip that touches more than 16.
+    `starts` i64[n] are the first rows of the clips.  Expressions keep their length; the rest of the
+    table lies far away from any window.  Raises ValueError for a clip that touches more than 16.
     """
     touch = (micro[None, :, 0] < starts[:, None] + clip) & (micro[None, :, 1] >= starts[:, None])
     if touch.sum(axis=1).max(initial=0) > MOST:
@@ -51,9 +51,10 @@ def truths(starts: np.ndarray, micro: np.ndarray, clip: int = CLIP) -> np.ndarra
 def clips(video: Video, valid: np.ndarray) -> Samples:
     """Every clip that a video offers the main stage: `row`, `length`, `truth`, `kind`, `group`.
 
-    `row` i32 counts in the concatenated streams; `length` i32 rows from there on are of the video;
-    `truth` as in `truths`; a clip of kind MICRO stands once for each micro-expression that it
-    holds, whose number is its `group`.
+    `valid` bool[T].  `row` i32[n] counts in the concatenated streams; `length` i32[n] rows from
+    there on are of the video; `truth` f32[n, 16, 2] as in `truths`; a clip of `kind` u8[n] MICRO
+    stands once for each micro-expression that it holds, whose number is its `group` i32[n].
+    Raises ValueError as `truths`.
     """
     micro, macro = spans(video, "micro"), spans(video, "macro")
     start = np.arange(max(video.num_frames - CLIP, 0) + 1)
@@ -86,7 +87,8 @@ def clips(video: Video, valid: np.ndarray) -> Samples:
 
 def draw(samples: Samples, rng: np.random.Generator, micro: int, macro: int, none: int) -> Samples:
     """The clips that a fold trains on: `micro` of each micro-expression, and of the others so many
-    times the number of micro-expressions; `rho` f32 is positive windows over all others.
+    times the number of micro-expressions; `samples` as of `clips`, `rho` f32[n] is positive windows
+    over all others.
     """
     kind, group = samples["kind"], samples["group"]
     groups = np.unique(group[kind == MICRO])
@@ -106,7 +108,10 @@ def positives(truth: np.ndarray) -> np.ndarray:
 
 
 def pretraining_clips(video: Video, valid: np.ndarray, steps: int, none_rows: int) -> Samples:
-    """Every clip that a video offers the pre-training: `row` i32[n, steps], `length`, `kind`."""
+    """Every clip that a video offers the pre-training: `row` i32[n, steps], `length`, `kind`.
+
+    `valid` bool[T]; `length` i32[n] is `steps`, `kind` u8[n] as in `clips`.
+    """
     micro, macro = spans(video, "micro"), spans(video, "macro")
     after = round(AFTER_APEX * video.fps)
     begun = [
@@ -136,7 +141,8 @@ def draw_pretraining(
 ) -> Samples:
     """All micro-expressions, and of the other kinds so many times their number, none twice.
 
-    `label` i32 is 0 for a micro-expression, 1 for others.
+    `samples` are those of `pretraining_clips`.  `label` i32[n] is 0 for a micro-expression, 1 for
+    others.
     """
     kind = samples["kind"]
     micro = np.flatnonzero(kind == MICRO)

@@ -129,7 +129,7 @@ def suppress(spans: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
 
     An interval is dropped if any other one that overlaps it by `iou` or more has a strictly
     higher score, even one that is dropped itself.  Ties of score stay together, ordered as in
-    `nms`.
+    `nms`, which has the same arguments.
     """
     by_onset = np.lexsort((spans[:, 1], spans[:, 0]))
     ordered, score = spans[by_onset], scores[by_onset]
@@ -152,13 +152,14 @@ def suppress(spans: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
 
 
 def usable(scores: np.ndarray, valid: np.ndarray, decode: Decode = "inverse") -> Windows:
-    """The windows of a video that count, with their intervals; arguments as in `spot`.
+    """The windows of a video that count, with their intervals.
 
-    A window counts if all its rows are valid and its scores finite.  One that sticks out of its
-    clip counts at the ends of the video only and is cut there.  In a video shorter than a clip,
-    which is filled up behind its last row, windows that reach more than 2 rows into the filling do
-    not count.  The regression starts from the window as the network saw it, cut at its clip, and
-    ends at the ends of clip and video; halves are rounded up.  Raises ValueError for a wrong shape.
+    `scores` f32[n, 470, 4] and `valid` bool[T] are as in `spot`.  A window counts if all its rows
+    are valid and its scores finite.  One that sticks out of its clip counts at the ends of the
+    video only and is cut there.  In a video shorter than a clip, which is filled up behind its last
+    row, windows that reach more than 2 rows into the filling do not count.  The regression starts
+    from the window as the network saw it, cut at its clip, and ends at the ends of clip and video;
+    halves are rounded up.  Raises ValueError for a wrong shape.
     """
     clips, whole, last = starts(len(valid)), whole_windows(), len(valid) - 1
     if scores.shape != (len(clips), len(whole), 4) or valid.ndim != 1:
@@ -187,7 +188,10 @@ def proposed(windows: Windows, options: Options) -> tuple[np.ndarray, np.ndarray
 
 
 def reported(windows: Windows, options: Options) -> tuple[np.ndarray, np.ndarray]:
-    """What `options.module` finds, as `proposed`; CRN sees all windows that CPN finds likely."""
+    """What `options.module` finds: i64[K, 2] and f64[K], as `proposed`.
+
+    CRN sees all windows that CPN finds likely.
+    """
     if options.module == "cpn":
         return proposed(windows, options)
     likely = (windows.cpn >= options.t_cpn) & (windows.crn >= options.t_crn)
@@ -258,7 +262,8 @@ def choose_thresholds(
     Each video is scores f32[n, 470, 4] and valid bool[T] as in `spot`, and its true
     micro-expressions i64[m, 2].  F1 is that of MESNet's own rule over all videos, of the reported
     module; for CPN alone t_crn stays as it is.  Of equals, the higher t_cpn, then the higher t_crn;
-    where no pair hits anything there is nothing to choose by and `options` stay.
+    where no pair hits anything there is nothing to choose by and `options` stay.  Raises ValueError
+    for a wrong shape.
     """
     options = options or Options()
     usable_of = [usable(scores, valid, options.decode) for scores, valid, _ in videos]

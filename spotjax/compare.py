@@ -31,7 +31,7 @@ LONGEST = 70
 
 @command
 def main(argv: list[str]) -> int:
-    """Command line."""
+    """Command line.  Raises UserError for a wrong option."""
     options = _arguments().parse_args(argv)
     if options.draws < 100:
         raise UserError(f"--draws {options.draws}: give at least 100")

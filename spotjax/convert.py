@@ -101,7 +101,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 @command
 def main(argv: list[str]) -> int:
-    """Command line."""
+    """Command line.  Raises UserError for a wrong option."""
     options = arguments(argv)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax tells what we say in one line
     inputs, skip_bad = options.inputs, options.skip_bad

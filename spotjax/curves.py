@@ -15,11 +15,14 @@ from spotjax.matching import Counts
 from spotjax.types import Dataset, Detection, System, Video
 
 Curves = dict[str, dict[str, np.ndarray]]
-"""Score curves f32[T] or f32[T, C] by problem and video id."""
+"""By problem and video id f32[T] or f32[T, C]; MESNet's f32[n, 470, 4] are of n clips."""
 
 
 def score_run(workdir: Path, config: Config, dataset: Dataset, system: System) -> Curves:
-    """Score curves of all held-out subjects from the newest checkpoints of the run."""
+    """Score curves of all held-out subjects from the newest checkpoints of the run.
+
+    Raises UserError if the training of a problem is not done.
+    """
     subjects = plans.chosen_subjects(dataset, config.train.folds)
     videos_of = scoring.held_out_videos(dataset, subjects)
     frames = sum(video.num_frames for videos in videos_of for video in videos)
@@ -41,6 +44,7 @@ def chosen_curves(
     """The curves of `evaluation.epoch_choice`, and the epoch of each fold.
 
     `last` scores the newest checkpoints; the others choose among the curves kept in training.
+    Raises UserError if the run has no validation videos or kept no curves to choose among.
     """
     subjects = plans.chosen_subjects(dataset, config.train.folds)
     choice = config.evaluation.epoch_choice
@@ -126,7 +130,10 @@ def tuned(
     videos: Sequence[Video],
     curves: Mapping[str, Mapping[str, np.ndarray]],
 ) -> dict[str, Any]:
-    """The decoding options that suit `videos` best, of a system that has such."""
+    """The decoding options that suit `videos` best, of a system that has such.
+
+    `curves` f32[N, ...] are as `Curves`, by problem and video id.
+    """
     assert system.tune is not None
     scores = [{p: curves[p][v.id] for p in system.problems} for v in videos]
     return dict(system.tune(scores, [_valid(system, dataset, v) for v in videos], videos))
@@ -144,7 +151,10 @@ def decode_video(
     curves: Mapping[str, Mapping[str, np.ndarray]],
     **overrides: Any,
 ) -> tuple[list[Detection], Any]:
-    """Detections and drawn curves of one video; `overrides` replace decoding options."""
+    """Detections and drawn curves of one video; `overrides` replace decoding options.
+
+    `curves` f32[N, ...] are as `Curves`, by problem and video id.
+    """
     scores = {problem: curves[problem][video.id] for problem in system.problems}
     return system.decode(scores, _valid(system, dataset, video), **overrides)
 

@@ -68,8 +68,9 @@ def threshold(curve: np.ndarray, p: float) -> float:
 def peaks(curve: np.ndarray, height: float, distance: int) -> np.ndarray:
     """Rows of the local maxima of at least `height`, at least `distance` rows apart; i64[P].
 
-    Strict maxima; the middle of a plateau; ends of a run are never peaks; of two near peaks
-    the higher one stays.  Runs of finite values are searched one by one.
+    `curve` is f32[T], NaN where it has no value.  Strict maxima; the middle of a plateau; ends of a
+    run are never peaks; of two near peaks the higher one stays.  Runs of finite values are searched
+    one by one.
     """
     finite = np.isfinite(curve)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], finite, [False]]).astype(np.int8)))
@@ -93,6 +94,7 @@ def spot(
 ) -> tuple[list[Detection], Curve]:
     """SOFTNet's spotting of one video and type; see the module for the steps.
 
+    `scores` f32[T] and `valid` bool[T] are rows of pairs of frames; ValueError if they differ.
     `interval`: `published` is [peak-k, peak+k] on the pairs' first frames, about k/2 early;
     `centred` is moved by k//2 to the pairs' centres.  Since a peak has k rows on both sides and
     k frames after its pair's first, no interval leaves the video.  A video too short for one

@@ -18,7 +18,7 @@ from spotjax.metrics import Counts
 from spotjax.types import Video
 
 Curves = Mapping[str, Mapping[str, np.ndarray]]
-"""By problem and video id."""
+"""By problem and video id f32[T] or f32[T, C]; MESNet's f32[n, 470, 4] are of n clips."""
 
 
 def save(
@@ -28,7 +28,10 @@ def save(
     subjects: Sequence[str],
     curves: Sequence[Mapping[str, np.ndarray]],
 ) -> None:
-    """Write the curves after `epoch` (from 1) of the folds that hold out `subjects`."""
+    """Write the curves after `epoch` (from 1) of the folds that hold out `subjects`.
+
+    `curves` f32[N, ...] are by video id for each of them, as in `Curves`.  Raises OSError.
+    """
     arrays = {
         f"{subject}/{video}": curve
         for subject, group in zip(subjects, curves, strict=True)
@@ -48,7 +51,7 @@ def epochs(workdir: Path, problems: Sequence[str]) -> list[int]:
 
 
 def load(workdir: Path, problems: Sequence[str], epoch: int) -> dict[str, dict[str, np.ndarray]]:
-    """All curves after `epoch` by problem and `<fold's subject>/<video id>`."""
+    """All curves f32[N, ...] after `epoch` by problem and `<fold's subject>/<video id>`."""
     loaded = {}
     for problem in problems:
         with np.load(_path(workdir, problem, epoch)) as archive:
@@ -86,7 +89,10 @@ def choose(
 def of_fold(
     curves: Mapping[str, Mapping[str, np.ndarray]], subject: str, videos: Sequence[Video]
 ) -> dict[str, dict[str, np.ndarray]]:
-    """The curves that the fold of `subject` gave for `videos`, by problem and video id."""
+    """The curves that the fold of `subject` gave for `videos`, by problem and video id.
+
+    `curves` f32[N, ...] are what `load` returns.
+    """
     return {
         problem: {video.id: group[f"{subject}/{video.id}"] for video in videos}
         for problem, group in curves.items()

@@ -28,7 +28,8 @@ def evaluate_run(
 ) -> Any:
     """Score, decode, count and write all results; returns the content of metrics.json.
 
-    `folder` holds the shards of `dataset`; those of the baselines lie beside it.
+    `folder` holds the shards of `dataset`; those of the baselines lie beside it.  Raises UserError
+    if features or checkpoints are missing, or if there is nothing to choose by as the config asks.
     """
     system = build(config.system, dict(dataset.k))
     sources = baseline_sets(workdir, config, dataset, system, folder)
@@ -126,7 +127,7 @@ def open_evaluated(
 
 @command
 def main(argv: list[str]) -> int:
-    """Command line."""
+    """Command line.  Raises UserError for a wrong option."""
     arguments = parser(
         "python -m spotjax.evaluate",
         "Evaluate a trained run from its checkpoints.  Decoding and evaluation keys may be\n"

@@ -76,7 +76,10 @@ def maps(evidence: jax.Array) -> Maps:
 
 
 def softnet_maps(variables: Any, images: jax.Array) -> Maps:
-    """`maps` of SOFTNet's score: streams [B, 42, 42, 3] (u, v, strain), joined [B, 42, 42]."""
+    """`maps` of SOFTNet's score: streams f32[B, 42, 42, 3] (u, v, strain), joined f32[B, 42, 42].
+
+    Arguments and errors as for `softnet_evidence`.
+    """
     return maps(softnet_evidence(variables, images))
 
 
@@ -108,7 +111,7 @@ def softnet_activations(variables: Any, images: jax.Array) -> jax.Array:
 
 
 def softnet_score(variables: Any, activations: jax.Array) -> jax.Array:
-    """The network's score f32[B] from its `activations` f32[B, 42, 42, 16]."""
+    """The network's score f32[B] from its `activations` f32[B, 42, 42, 16], else ValueError."""
     _require(activations, "SOFTNet's activations", SIZE, SIZE, sum(softnet.FILTERS.values()))
     return _softnet_head(variables, _pooled(activations, softnet.POOL))
 
@@ -119,7 +122,10 @@ def sfamnet_maps(
     shape: sfamnet_net.Shape,
     emotion: int | jax.Array | None = None,
 ) -> Maps:
-    """`maps` of SFAMNet: streams [B, 42, 42, S] (`shape.trunk`), joined [B, 42, 42]."""
+    """`maps` of SFAMNet: streams f32[B, 42, 42, S] (`shape.trunk`), joined f32[B, 42, 42].
+
+    Arguments and errors as for `sfamnet_evidence`.
+    """
     return maps(sfamnet_evidence(variables, images, shape, emotion))
 
 
@@ -180,7 +186,7 @@ def sfamnet_activations(variables: Any, images: jax.Array, shape: sfamnet_net.Sh
 def sfamnet_outputs(
     variables: Any, activations: jax.Array, shape: sfamnet_net.Shape
 ) -> sfamnet_net.Outputs:
-    """The network's outputs from its `activations` f32[B, 42, 42, 3S]."""
+    """The network's outputs from its `activations` f32[B, 42, 42, 3S], else ValueError."""
     filters = sfamnet_net.FILTERS * len(shape.trunk)
     _require(activations, "SFAMNet's activations", SIZE, SIZE, filters)
     pooled = _pooled(activations, sfamnet_net.POOL)

@@ -32,7 +32,10 @@ def fits(
     folds: Sequence[plans.Fold],
     mesh: Mesh,
 ) -> bool:
-    """Whether all rows that `folds` read fit the memory of each device, half of it at most."""
+    """Whether all rows that `folds` read fit the memory of each device, half of it at most.
+
+    `streams` are `[R, ...]` by name.
+    """
     used = rows.used(folds, system.reach, len(streams[system.valid(problem)]))
     need = sum(
         len(used.events if name.startswith("event_") else used.frames) * row_bytes(streams, name)
@@ -56,7 +59,7 @@ def host_memory() -> int:
 
 
 def row_bytes(streams: Mapping[str, np.ndarray], name: str) -> int:
-    """Bytes of one row of a stream."""
+    """Bytes of one row of a stream; `streams` are `[R, ...]` by name."""
     if hasattr(streams, "row_bytes"):
         return int(streams.row_bytes(name))
     return int(streams[name].itemsize * np.prod(streams[name].shape[1:]))
@@ -79,7 +82,7 @@ class Resident:
     spec = folds_lib.COMMON
 
     def __init__(self, arrays: Mapping[str, jax.Array], mesh: Mesh) -> None:
-        """`arrays` as `training.place` gives them."""
+        """`arrays` `[R, ...]` by name, as `training.place` gives them."""
         self._arrays, self._mesh = dict(arrays), mesh
         self.row_bytes = sum(array.nbytes for array in arrays.values())
 
@@ -105,7 +108,10 @@ class Streamed:
         mesh: Mesh,
         steps: int = 0,
     ) -> None:
-        """Pieces of `steps` steps; 0: as many as let a piece fit `SHARE` of the memory."""
+        """Pieces of `steps` steps; 0: as many as let a piece fit `SHARE` of the memory.
+
+        `streams` are `[R, ...]` by name.
+        """
         self._system, self._streams, self._mesh = system, streams, mesh
         self._names = system.streams(problem)
         self._num_rows = len(streams[system.valid(problem)])
@@ -122,7 +128,10 @@ class Streamed:
         return {name: np.asarray(table) for name, table in tables.items()}
 
     def pieces(self, held: Any, order: np.ndarray) -> Iterator[Piece]:
-        """Pieces of equal shape in turn; the next one is read while this one is worked on."""
+        """Pieces of equal shape in turn, of all steps of `order` i32[F, S, B].
+
+        The next one is read while this one is worked on.
+        """
         steps, capacity = self._shape(held, order)
         starts = range(0, order.shape[1], steps)
         with ThreadPoolExecutor(1, "rows") as reader:

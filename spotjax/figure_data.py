@@ -56,7 +56,7 @@ class Opened(NamedTuple):
     drawn: dict[str, Any]
     """`decode.Curve` by type, by video id."""
     taken: dict[tuple[str, str], np.ndarray]
-    """Index of the truth that each detection takes, -1 for none, by video id and type."""
+    """i64[n]: the truth that each detection takes, -1 for none, by video id and type."""
 
 
 def read(folder: Path) -> Source:

@@ -51,7 +51,7 @@ def why_not(source: Source) -> str:
 
 
 def figures(source: Source, opened: Opened) -> Iterator[Figure]:
-    """The panels of the first folds."""
+    """The panels of the first folds.  Raises ValueError as `project`, UserError if not trained."""
     (problem,) = opened.system.problems
     trained = checkpoints.read_finished(source.folder, problem)
     work = jax.jit(lambda fold, clips: _features(source, opened, fold, clips))
@@ -73,7 +73,10 @@ def figures(source: Source, opened: Opened) -> Iterator[Figure]:
 
 
 def project(opened: Opened, problem: str, subject: str, features: Any) -> Projected:
-    """The valid frames of a subject; `features`: clips of `CHUNK` rows to f32[CHUNK, D]."""
+    """The valid frames of a subject; `features`: clips of `CHUNK` rows to f32[CHUNK, D].
+
+    Raises ValueError if the subject has none.
+    """
     rows, classes = [], []
     for video in opened.videos:
         if video.subject != subject:

@@ -91,7 +91,7 @@ def precision_recall(results: Sequence[VideoResult], iou: float) -> tuple[np.nda
 
 
 def precision_recall_chart(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
-    """Precision over recall, a line per type."""
+    """Precision over recall, a line per type; `curves` has both, recall first, f64[n] each."""
     side, left, top = 340, 46, 14
 
     def x_of(recall: np.ndarray | float) -> np.ndarray:
@@ -146,7 +146,10 @@ def best_overlaps(
 
 
 def overlap_chart(overlaps: Mapping[str, tuple[np.ndarray, np.ndarray]], iou: float) -> str:
-    """A histogram per type, what counts in colour on what does not."""
+    """A histogram per type, what counts in colour on what does not.
+
+    `overlaps` has by type the IoU f64[n] of each interval and whether it counts, bool[n].
+    """
     width, height, left, gap = 330, 150, 40, 60
     out = []
     for number, (type, (values, counted)) in enumerate(overlaps.items()):

@@ -64,7 +64,7 @@ alt="{{ figure.title }}"></a><figcaption>{{ figure.text }}</figcaption></figure>
 
 @command
 def main(argv: list[str]) -> int:
-    """Command line."""
+    """Command line.  Raises UserError for a wrong option."""
     options = _arguments().parse_args(argv)
     known = (*FROM_FILES, *WITH_DATA)
     wanted = [word.strip() for word in options.only.split(",") if word.strip()] or list(known)

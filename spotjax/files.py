@@ -51,7 +51,7 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays, compressed, as `write_bytes`."""
+    """Write named arrays, `dtype[...]` of any shape, compressed, as `write_bytes`."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_bytes(path, buffer.getvalue())

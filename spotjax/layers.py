@@ -153,14 +153,14 @@ class Dropout(nn.Module):
 
 
 def dropped(x: jax.Array, key: jax.Array, rate: float) -> jax.Array:
-    """`x` with each value 0 with probability `rate`, the others enlarged by 1 / (1 - rate)."""
+    """`x` f[...] with each value 0 with probability `rate`, the others times 1 / (1 - rate)."""
     limit = min(round(rate * 2**32), 2**32 - 1)
     keep = noise(key, x.shape) >= np.uint32(limit)
     return jnp.where(keep, x / (1 - rate), 0)
 
 
 def noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Random numbers u32 of a shape: each value's place, hashed twice with words of the key.
+    """Random numbers u32[*shape]: each value's place, hashed twice with words of the key.
 
     The hash is Wellons' `lowbias32`.  XLA computes it where the numbers are used; the passes of
     `jax.random.bits` over memory took a fifth of a small network's step on a CPU.  Good enough to

@@ -25,7 +25,7 @@ def weighted_mean(values: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def smooth_l1(x: jax.Array) -> jax.Array:
-    """x^2 / 2 within +-1, |x| - 1/2 beyond, of any shape (MESNet's equation 9)."""
+    """x^2 / 2 within +-1, |x| - 1/2 beyond, of `x` f32[...] (MESNet's equation 9)."""
     size = jnp.abs(x)
     return jnp.where(size < 1, 0.5 * x * x, size - 0.5)
 
@@ -66,6 +66,7 @@ def weighted_binary(
     With s = sigmoid(logit) a sample counts -sum_c M[c] (W t log s + (1 - t) log(1 - s)), M =
     `importance`, one for each of the C, W = `positive`.  The loss of the 3D-CNN of Yap et al.,
     which prints a minus before the second term: confident false positives would be rewarded.
+    Raises ValueError unless `importance` has C values.
     """
     chex.assert_rank(logits, 2)
     chex.assert_equal_shape([logits, targets])

@@ -86,6 +86,7 @@ class Rule(NamedTuple):
     hits: Callable[[VideoResult, float], np.ndarray]
     """(result, IoU threshold) -> bool[n, m]: the pairs that count."""
     tally: Callable[[np.ndarray], Counts]
+    """These pairs bool[n, m] -> counts."""
     text: str
     """What counts, in one sentence."""
     source: str
@@ -198,31 +199,40 @@ def count_pairs(hits: np.ndarray) -> Counts:
 
 
 def count_all_pairs(hits: np.ndarray) -> Counts:
-    """Every pair is a true positive: `fn` may be negative and F1 above 1 (SFAMNet)."""
+    """Every pair is a true positive: `fn` may be negative and F1 above 1 (SFAMNet).
+
+    `hits` bool[n, m].
+    """
     tp = int(hits.sum())
     return Counts(tp, int((~hits.any(axis=1)).sum()), hits.shape[1] - tp)
 
 
 def count_truths(hits: np.ndarray) -> Counts:
-    """Found truths over all predictions: `fp` may be negative (MEGC 2020)."""
+    """Truths found in `hits` bool[n, m] over all predictions: `fp` may be negative (MEGC 2020)."""
     found = int(hits.any(axis=0).sum())
     return Counts(found, hits.shape[0] - found, hits.shape[1] - found)
 
 
 def count_both_sides(hits: np.ndarray) -> Counts:
-    """Predictions that hit for precision, truths that are found for recall (MESNet)."""
+    """Predictions that hit for precision, truths that are found for recall (MESNet).
+
+    `hits` bool[n, m].
+    """
     right, found = int(hits.any(axis=1).sum()), int(hits.any(axis=0).sum())
     return Counts(right, hits.shape[0] - right, hits.shape[1] - found, found - right)
 
 
 def count_predictions(hits: np.ndarray) -> Counts:
-    """Flagged predictions, each once (ABPN, AUW-GCN, SpotFormer)."""
+    """Flagged predictions of `hits` bool[n, m], each once (ABPN, AUW-GCN, SpotFormer)."""
     find = int(hits.any(axis=1).sum())
     return Counts(find, hits.shape[0] - find, hits.shape[1] - find)
 
 
 def count_if_annotated(hits: np.ndarray) -> Counts:
-    """Truths taken and predictions that take none; nothing in a video without a truth."""
+    """Truths taken and predictions that take none; nothing in a video without a truth.
+
+    `hits` bool[n, m].
+    """
     if hits.shape[1] == 0:
         return Counts()
     tp = int(hits.sum())

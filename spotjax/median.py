@@ -53,7 +53,7 @@ def _greater(one: Array, two: Array) -> Array:
 def stored(values: T, turn: Array) -> T:
     """`values`, which XLA now computes once, not anew inside of everything that reads them.
 
-    They pass a loop without a turn, but XLA cannot know: `turn` is the counter of a loop from 0.
+    They pass a loop without a turn, but XLA cannot know: `turn` i32[] counts a loop from 0.
     """
 
     def never(loop: tuple[Array, T]) -> tuple[Array, T]:

@@ -46,10 +46,10 @@ def on_face(heat: np.ndarray, parts: Parts, size: int = 128) -> np.ndarray:
 
 
 def on_composite(face: np.ndarray, parts: Parts) -> np.ndarray:
-    """The face as SOFTNet's image shows it, to draw a map on: [42, 42] of `face` [size, size].
+    """The face as SOFTNet's image shows it, to draw a map on; `face` is grey `[size, size]`.
 
-    Bilinear, u8 of u8 and f32 of other types.  Raises ValueError if `face` is not a square, a
-    box leaves its image or the parts do not fill the composite.
+    Bilinear, u8[42, 42] of u8 and f32[42, 42] of other types.  Raises ValueError if `face` is not a
+    square, a box leaves its image or the parts do not fill the composite.
     """
     if face.ndim != 2 or face.shape[0] != face.shape[1]:
         raise ValueError(f"a face crop is square and grey, not {_about(face)}")
@@ -63,7 +63,7 @@ def on_composite(face: np.ndarray, parts: Parts) -> np.ndarray:
 
 
 def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """`image` [H, W] as f32[height, width], bilinear between pixel centres, as cv2.INTER_LINEAR."""
+    """`image` `[H, W]` as f32[height, width]: bilinear between pixel centres, cv2.INTER_LINEAR."""
     rows, columns = (_between(*sides) for sides in zip(image.shape, (height, width), strict=True))
     return (rows @ image @ columns.T).astype(np.float32)
 

@@ -61,7 +61,7 @@ def f1(counts: np.ndarray) -> np.ndarray:
 
 
 def mean_f1(counts: np.ndarray) -> float:
-    """Mean over the runs of the F1 over all subjects; `counts` i64[N, S, 4]."""
+    """Mean over the runs of the F1 over all subjects; `counts` i64[N, S, 4], else ValueError."""
     return float(f1(_table(counts).sum(axis=1)).mean())
 
 
@@ -76,18 +76,24 @@ def resamples(subjects: int, draws: int, rng: np.random.Generator) -> np.ndarray
 
 
 def resampled_f1(counts: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Mean F1 f64[draws] of `counts` i64[N, S, 4], subjects as often as `times` i64[draws, S]."""
+    """Mean F1 f64[draws] of `counts` i64[N, S, 4], subjects as often as `times` i64[draws, S].
+
+    Raises ValueError for `counts` of another shape.
+    """
     return f1(np.einsum("ds,nsk->ndk", times, _table(counts))).mean(axis=0)
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """2.5 and 97.5 percent of the values."""
+    """The 2.5 and 97.5 percent quantiles of `values` f64[n]."""
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
 
 
 def bootstrap(counts: np.ndarray, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the F1 of one method, `counts` i64[N, S, 4], over its subjects."""
+    """95 % interval of the F1 of one method, `counts` i64[N, S, 4], over its subjects.
+
+    Raises ValueError for another shape.
+    """
     table = _table(counts)
     times = resamples(table.shape[1], draws, np.random.default_rng(seed))
     return interval(resampled_f1(table, times))

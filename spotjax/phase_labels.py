@@ -69,7 +69,7 @@ def labels(
 def balance(
     positives: int, clips: int, negatives: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """The negative rows to train on, drawn without replacement from `negatives`, sorted.
+    """i64[n]: the negative rows to train on, drawn without replacement from `negatives`, sorted.
 
     `negatives` i64[N] are the rows to choose from.  One is drawn per positive row and per
     annotated clip (onset-apex sample), so that both kinds are even (as released); never more

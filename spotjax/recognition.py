@@ -146,12 +146,18 @@ def _mean(values: np.ndarray) -> float:
 
 
 def uf1(table: np.ndarray, quirks: Quirks = "none") -> float:
-    """Unweighted F1: mean F1 over the classes that occur; 0 without any.  See the module."""
+    """Unweighted F1: mean F1 over the classes that occur; 0 without any.  See the module.
+
+    `table` i64[C, C + 1] is a `confusion`.
+    """
     return _mean(per_class(table)[2][_averaged(table, quirks)])
 
 
 def uar(table: np.ndarray, quirks: Quirks = "none") -> float:
-    """Unweighted average recall: mean recall over the classes with a truth.  See the module."""
+    """Unweighted average recall: mean recall over the classes with a truth.  See the module.
+
+    `table` i64[C, C + 1] is a `confusion`.
+    """
     precision, recall, _ = per_class(table)
     if quirks == "strs_tool":
         return _mean(precision)
@@ -164,7 +170,7 @@ def uar(table: np.ndarray, quirks: Quirks = "none") -> float:
 def analysis_f1(table: np.ndarray, quirks: Quirks = "none") -> float:
     """Harmonic mean of mean precision and mean recall of the classes that occur (0/0 is 0).
 
-    The "F1" of SFAMNet's analysis, which is not UF1.
+    `table` i64[C, C + 1] is a `confusion`.  The "F1" of SFAMNet's analysis, which is not UF1.
     """
     chosen = _averaged(table, quirks)
     precision, recall = (_mean(ratio[chosen]) for ratio in per_class(table)[:2])
@@ -215,7 +221,11 @@ def as_dict(analysis: Analysis, classes: tuple[str, ...]) -> dict[str, Any]:
 
 
 def ratios_as_dict(table: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Precision, recall and F1 of each class as JSON types, None where undefined."""
+    """Precision, recall and F1 of each class as JSON types, None where undefined.
+
+    `table` i64[C, C + 1] is a `confusion` of the C `classes`; ValueError if there are more or
+    fewer.
+    """
     ratios = zip(*per_class(table), strict=True)
     return {
         name: {

@@ -70,9 +70,10 @@ def sfamnet_tensors(classes: int) -> dict[str, tuple[tuple[str, ...], tuple[int,
 def sfamnet(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """SFAMNet's released state dict as `params` of `spotjax.systems.sfamnet_net`, f32 arrays.
 
-    The number of emotions is what the recognition layer `fc_recog` has outputs for, less neutral.
-    Tensors of the batch norms are left out.  Raises UserError for a missing or an unknown tensor
-    and for one of another shape.  NaN passes: ask `non_finite`.
+    `state` has tensors f32[...] by name.  The number of emotions is what the recognition layer
+    `fc_recog` has outputs for, less neutral.  Tensors of the batch norms are left out.  Raises
+    UserError for a missing or an unknown tensor and for one of another shape.  NaN passes: ask
+    `non_finite`.
     """
     outputs = np.size(state.get("fc_recog.bias", np.zeros(5)))
     expected = sfamnet_tensors(outputs - 1)
@@ -98,9 +99,9 @@ def sfamnet(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
 def softnet(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """SOFTNet's released tensors as `params` of `spotjax.systems.softnet`, f32 arrays.
 
-    Names are `.../<layer>/kernel:0` and `.../<layer>/bias:0`.  Raises UserError for a tensor of
-    another name or shape, a layer that is there twice, and a missing layer.  NaN passes: ask
-    `non_finite`.
+    `tensors` are f32[...] by name.  Names are `.../<layer>/kernel:0` and `.../<layer>/bias:0`.
+    Raises UserError for a tensor of another name or shape, a layer that is there twice, and a
+    missing layer.  NaN passes: ask `non_finite`.
     """
     layers: dict[str, dict[str, np.ndarray]] = {}
     for name, value in tensors.items():
@@ -131,5 +132,5 @@ def softnet(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def non_finite(state: Mapping[str, np.ndarray]) -> list[str]:
-    """Names of the tensors with a value that is NaN or infinite; a good fold has none."""
+    """Names of the tensors f32[...] with a value that is NaN or infinite; a good fold has none."""
     return [name for name, value in state.items() if not np.isfinite(value).all()]

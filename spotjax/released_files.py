@@ -32,8 +32,9 @@ STORAGES = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype
 def read_keras(path: Path) -> dict[str, np.ndarray]:
     """All weights of a Keras HDF5 file by their place in it, `conv2d/conv2d/kernel:0`.
 
-    The optimiser's state in a whole saved model is left out.  Raises UserError without h5py, for a
-    damaged file, and for a tensor that is too large or whose numbers lie outside the file.
+    They are f[...], of any shape and float type.  The optimiser's state in a whole saved model is
+    left out.  Raises UserError without h5py, for a damaged file, and for a tensor that is too large
+    or whose numbers lie outside the file.
     """
     try:
         import h5py
@@ -70,7 +71,7 @@ class _Storage(NamedTuple):
 
 
 def read_torch(path: Path) -> dict[str, np.ndarray]:
-    """The state dict of a file that `torch.save` wrote (torch 1.6 or later): names to arrays.
+    """The state dict of a file that `torch.save` wrote (torch 1.6 or later): `dtype[...]` by name.
 
     Raises UserError for a damaged file, and for one that holds anything but a state dict.
     """

@@ -32,7 +32,7 @@ from spotjax.sweep_plan import Run
 
 @command
 def main(argv: list[str]) -> int:
-    """Command line."""
+    """Command line.  Raises UserError for a wrong option."""
     options, overrides = parse(_arguments(), argv)
     if not options.paper:
         if options.table or options.data:
@@ -165,7 +165,10 @@ def look_at_unseen(
 
 
 def prepare_baselines(wanted: Sequence[tuple[Run, str]], out: Path) -> dict[str, str]:
-    """Make the features of the baselines beside finished runs; the failed ones, and why."""
+    """Make the features of the baselines beside finished runs; the failed ones, and why.
+
+    Raises KeyboardInterrupt if data_prep was interrupted.
+    """
     from spotjax.train import make_shards  # imports JAX
 
     failed: dict[str, str] = {}

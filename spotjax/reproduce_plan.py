@@ -247,7 +247,10 @@ class Line(NamedTuple):
 
 
 def lines(paper: str, table: str, recipe: Recipe, place: Place) -> list[Line]:
-    """The lines of a table at one place, printed ones in their order, then the recipe's own."""
+    """The lines of a table at one place, printed ones in their order, then the recipe's own.
+
+    Raises KeyError for a printed row without a recipe.
+    """
     records = published.find(paper=paper, table=table)
     found: dict[tuple[str, str, str, str], dict[str, Record]] = {}
     for record in records:

@@ -74,7 +74,10 @@ def spotted(
 def result_of(
     video: Video, detections: Sequence[Detection], type: str, truths: np.ndarray
 ) -> VideoResult:
-    """The detections of a type in the video's own frame numbers, in the order of intervals.csv."""
+    """The detections of a type in the video's own frame numbers, in the order of intervals.csv.
+
+    `truths` i64[m, 2] are in these numbers already and stay as they are.
+    """
     mine = sorted(d for d in detections if d.type == type)
     scores = np.asarray([d.score for d in mine], np.float64)
     return VideoResult(video.frame_ids[as_array(mine)].astype(np.int64), scores, truths)

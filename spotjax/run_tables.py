@@ -19,7 +19,10 @@ class Compared(NamedTuple):
 
 
 def compare_all(folders: Sequence[Path], words: Mapping[str, Any]) -> tuple[list[Any], list[str]]:
-    """Every run beside the papers, and a note for each without a counterpart."""
+    """Every run beside the papers, and a note for each without a counterpart.
+
+    Raises UserError with all the notes if no run has one.
+    """
     runs, notes = [], []
     for folder in folders:
         try:

@@ -45,7 +45,10 @@ class _Rows(NamedTuple):
 
 
 def read(workdir: Path, fold: str = "") -> Learnt:
-    """All folds of a run, or the one that held out the subject `fold`; see `weights.from_run`."""
+    """All folds of a run, or the one that held out the subject `fold`; see `weights.from_run`.
+
+    Raises UserError as it, and for an evaluation (`metrics.json`) that is damaged.
+    """
     config, data_hash, folder = rundir.load_run(workdir)
     protocol = _protocol(workdir, data_hash)
     rows = _rows(workdir, config, data_hash, folder, protocol)

@@ -297,7 +297,7 @@ def chosen_rules(text: str) -> list[str]:
 
 @command
 def main(argv: list[str]) -> int:
-    """Command line."""
+    """Command line.  Raises UserError for a wrong option."""
     options = arguments(argv)
     rules = chosen_rules(options.rule)
     inputs = load(options.pred, options.gt, options.videos)

@@ -209,7 +209,9 @@ def roc(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 
 
 def youden(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The threshold of the highest TPR - FPR, of equals the highest; arguments as for `roc`.
+    """The threshold of the highest TPR - FPR, of equals the highest.
+
+    `scores` f[N] and `labels` bool[N], and errors, as for `roc`.
 
     >>> youden(np.array([0.9, 0.8, 0.4, 0.3]), np.array([1, 1, 0, 0]))
     0.8
@@ -218,7 +220,10 @@ def youden(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 def corner(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The threshold of the lowest FPR^2 + (1 - TPR)^2, of equals the highest; as `youden`."""
+    """The threshold of the lowest FPR^2 + (1 - TPR)^2, of equals the highest.
+
+    `scores` f[N] and `labels` bool[N], and errors, as for `roc`.
+    """
     return _best_frames(scores, labels, "corner")[0]
 
 

@@ -21,7 +21,8 @@ Score = Callable[[Any, Samples], np.ndarray]
 def make_score(system: System, problem: str, streams: Mapping[str, np.ndarray]) -> Score:
     """The function that scores any number of samples, of frames or of events.
 
-    So many at a time in one compiled program that about 256 rows lie on the device.
+    `streams` are `[R, ...]` by name.  So many samples at a time in one compiled program that about
+    256 rows lie on the device.
     """
     look = system.look
 
@@ -109,7 +110,10 @@ def score_all(
     variables: Any,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> dict[str, list[dict[str, np.ndarray]]]:
-    """Everything that an evaluation needs of `problem`, by `curve_names`; see `score_problem`."""
+    """Everything that an evaluation needs of `problem`, by `curve_names`; see `score_problem`.
+
+    Per fold f32[N, ...] by video id, as `score_problem`; of events f32[m, C], as `score_events`.
+    """
     given = (system, problem, dataset, videos_of, variables)
     found = {problem: score_problem(*given, progress)}
     if system.classes:

@@ -195,7 +195,7 @@ def launch(page: Any, host: str, port: int, desk: Desk, most_mb: int) -> str:
 
 @command
 def main(argv: list[str]) -> int:
-    """Command line."""
+    """Command line.  Raises UserError for a wrong option."""
     options = _parser().parse_args(argv)
     if not 1 <= options.port <= 65535:
         raise UserError(f"--port {options.port}: a number from 1 to 65535, for example 7860")

@@ -72,7 +72,7 @@ def _weights(given: Any, fold: str = "") -> weights.Weights:
 
 @command
 def main(argv: list[str]) -> int:
-    """Command line."""
+    """Command line.  Raises UserError for a wrong option and for the video, if it is only one."""
     options = _parser().parse_args(argv)
     if options.face < 1:
         raise UserError(f"--face {options.face}: count faces from 1, the largest")

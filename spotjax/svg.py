@@ -24,7 +24,10 @@ def text(x: float, y: float, words: str, style: str = "") -> str:
 
 
 def path(x: np.ndarray, y: np.ndarray) -> str:
-    """SVG path through the points; a NaN starts a new piece, a lone point becomes a dot."""
+    """SVG path through the points `x`, `y` f[n] in px of the chart.
+
+    A NaN in `y` starts a new piece, a lone point becomes a dot.
+    """
     pieces = []
     for start, stop in runs(np.isfinite(y)):
         points = zip(x[start:stop], y[start:stop], strict=True)

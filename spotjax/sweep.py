@@ -27,7 +27,7 @@ PROGRAM_RUNS = 8
 
 @command
 def main(argv: list[str]) -> int:
-    """Command line."""
+    """Command line.  Raises UserError for a wrong option."""
     options, overrides = parse(_arguments(), argv)
     for name in ("jobs", "together"):
         if getattr(options, name) < 1:
@@ -175,7 +175,10 @@ def _what_there_is_to_do(units: list[list[Run]], waiting: list[list[Run]], out: 
 
 
 def prepare(runs: Sequence[Run]) -> dict[str, str]:
-    """Make the features that runs lack, one data set after another; the failed runs, and why."""
+    """Make the features that runs lack, one data set after another; the failed runs, and why.
+
+    Raises KeyboardInterrupt if data_prep was interrupted.
+    """
     from spotjax.train import make_shards  # imports JAX
 
     failed: dict[str, str] = {}

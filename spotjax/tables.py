@@ -281,7 +281,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 @command
 def main(argv: list[str]) -> int:
-    """Command line."""
+    """Command line.  Raises UserError for a wrong option."""
     options = arguments(argv)
     words = {word: getattr(options, word) for word in WORDS}
     notes: list[str] = []

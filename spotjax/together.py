@@ -74,7 +74,7 @@ def _program(config: Config) -> str:
 
 @command
 def main(argv: list[str]) -> int:
-    """Command line."""
+    """Command line.  Raises UserError for a wrong option or plan."""
     arguments = parser(
         "python -m spotjax.together",
         "Train the runs of a plan in one program and evaluate each; spotjax.sweep calls it.\n\n"

@@ -32,7 +32,7 @@ from spotjax.types import Dataset, System
 
 @command
 def main(argv: list[str]) -> int:
-    """Command line."""
+    """Command line.  Raises UserError for a wrong option."""
     arguments = parser(
         "python -m spotjax.train",
         "Train a system on all leave-one-subject-out folds and evaluate it.\n\n"

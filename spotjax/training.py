@@ -82,7 +82,8 @@ def place(
 ) -> tuple[list[plans.Fold], Any]:
     """The folds and the streams that they read, copied once to every device of the mesh.
 
-    Only the rows that a sample reads are copied; the samples of the returned folds count them.
+    `streams` are `[R, ...]` by name.  Only the rows that a sample reads are copied, `[r, ...]`; the
+    samples of the returned folds count them.
     """
     used = rows.used(folds, system.reach, len(streams[system.valid(problem)]))
     taken = rows.take(streams, system.streams(problem), used)
@@ -104,7 +105,8 @@ def train_folds(
 ) -> Iterator[Epoch]:
     """Train all folds of a problem together and yield after every epoch.
 
-    `folds` and `arrays` are those of `place`, or folds as planned and `feeding.Streamed`.
+    `folds` and `arrays` (`[r, ...]`) are those of `place`, or folds as planned and
+    `feeding.Streamed`.
     `states`, `best` and `first_epoch` continue an earlier run: the result is bit-identical to one
     that was never interrupted, because everything random is drawn from (seed, fold, step or
     epoch).  `planned` is told the need of memory once the program is compiled, before it runs.

@@ -171,7 +171,7 @@ def is_prominent(curve: np.ndarray, onset: int, apex: int, offset: int, by: floa
 
 
 def rises_above(micro: np.ndarray, macro: np.ndarray, apex: int, by: float) -> bool:
-    """Whether the micro curve is more than `by` above the macro curve: the paper's step (iv)."""
+    """Whether `micro` f[T] is over `by` above `macro` f[T] at `apex`: the paper's step (iv)."""
     return bool(micro[apex] - macro[apex] > by)
 
 

@@ -34,7 +34,7 @@ OF_DATA_SET = ("face", "k_micro", "k_macro")
 
 @command
 def main(argv: list[str]) -> int:
-    """Command line."""
+    """Command line.  Raises UserError for a wrong option, or if the run's features have changed."""
     arguments = parser(
         "python -m spotjax.unseen",
         "Score a data set that a trained run has never seen, by the mean of its folds.\n"

@@ -259,7 +259,7 @@ def table_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 @command
 def main(argv: list[str]) -> int:
-    """Command line."""
+    """Command line.  Raises UserError for a wrong option."""
     arguments = parser(
         "python -m spotjax.vary",
         "Decode and count the saved scores of an evaluated run with other settings; no network\n"

@@ -168,7 +168,7 @@ def from_run(workdir: Path, fold: str = "") -> Weights:
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """The leaves of nested dicts by their place.
+    """The leaves of nested dicts, arrays `dtype[...]`, by their place.
 
     >>> [(place, int(leaf)) for place, leaf in leaves({"a": {"b": np.array(1)}, "c": np.array(2)})]
     [('a/b', 1), ('c', 2)]

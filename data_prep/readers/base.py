@@ -123,7 +123,10 @@ def require_folder(root: Path, wanted: str, holds: str) -> Path:
 
 
 def find_workbook(root: Path, names: tuple[str, ...]) -> Path:
-    """The annotation workbook in `root`: one of `names`, else the only .xlsx or .xls there."""
+    """The annotation workbook in `root`: one of `names`, else the only .xlsx or .xls there.
+
+    Raises UserError if there is none, or several of which none is one of `names`.
+    """
     for name in names:
         if (root / name).is_file():
             return root / name

@@ -44,7 +44,10 @@ def read(data: Data, root: Path) -> RawDataset:
 
 
 def read_annotations(file: Path, options: Annotation) -> Annotations:
-    """The annotation rows of the workbook `file`, the rules of `options` (resolved) applied."""
+    """The annotation rows of the workbook `file`, the rules of `options` (resolved) applied.
+
+    Raises UserError naming the file, or its row and column, that is missing or wrong.
+    """
     book = Workbook(file)
     subjects = {
         row.text(2, "subject number"): row.text(1, "subject folder")

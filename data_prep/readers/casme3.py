@@ -80,7 +80,10 @@ def find_workbooks(root: Path) -> tuple[Path, Path]:
 
 
 def read_annotations(file: Path, label_file: Path, options: Annotation) -> Annotations:
-    """The rows of `file` with the emotions of `label_file`, rules of `options` applied."""
+    """The rows of `file` with the emotions of `label_file`, rules of `options` applied.
+
+    Raises UserError naming the file, or its row and column, that is missing or wrong.
+    """
     quirks = Quirks()
     emotions = _read_labels(label_file, options)
     lines = Workbook(file).rows(0, 7, _SHEET)

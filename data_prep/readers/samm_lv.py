@@ -45,7 +45,10 @@ def read(data: Data, root: Path) -> RawDataset:
 
 
 def read_annotations(file: Path, options: Annotation) -> Annotations:
-    """The annotation rows of the workbook `file`, the rules of `options` (resolved) applied."""
+    """The annotation rows of the workbook `file`, the rules of `options` (resolved) applied.
+
+    Raises UserError naming the file, or its row and column, that is missing or wrong.
+    """
     lines = Workbook(file).rows(0, 8, _SHEETS)
     columns = _find_header(lines, file)
     quirks = Quirks()

@@ -27,7 +27,10 @@ def words(value: Any) -> Any:
 
 
 def number(value: Any) -> Any:
-    """A whole number as an int (7.0 is 7, so that both hash alike), others unchanged."""
+    """A whole number as an int (7.0 is 7, so that both hash alike), others unchanged.
+
+    Raises PydanticCustomError for what is no finite number.
+    """
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if not isinstance(value, int | float) or isinstance(value, float) and not math.isfinite(value):
@@ -36,7 +39,7 @@ def number(value: Any) -> Any:
 
 
 def share(value: float) -> float:
-    """A share below 1 or a whole number; anything else is refused."""
+    """A share below 1 or a whole number.  Raises PydanticCustomError for anything else."""
     if value > 1 and not isinstance(value, int):
         raise PydanticCustomError("share", "input should be a share below 1 or a whole number")
     return value

@@ -106,7 +106,7 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
 
 
 def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """An empty array that begins at a multiple of 64 bytes.
+    """An empty array `dtype[*shape]` that begins at a multiple of 64 bytes.
 
     JAX's CPU devices share such an array with the host and each other; others they copy.
     """

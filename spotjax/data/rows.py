@@ -14,7 +14,7 @@ from spotjax.types import Samples
 
 
 class Rows(NamedTuple):
-    """Sorted rows i64 of the frame streams and of the event streams."""
+    """Rows of the frame streams, i64[n], and of the event streams, i64[m]; sorted, different."""
 
     frames: np.ndarray
     events: np.ndarray
@@ -60,7 +60,10 @@ def moved(table: Samples, rows: Rows) -> Samples:
 def take(
     streams: Mapping[str, np.ndarray], names: Sequence[str], rows: Rows
 ) -> dict[str, np.ndarray]:
-    """The given rows of streams by name; from shards only the videos that hold some are read."""
+    """The given rows, `dtype[n, *shape]`, of `streams` `dtype[R, *shape]` by name.
+
+    From shards only the videos that hold some are read; UserError if one has changed or is gone.
+    """
     frames = [name for name in names if not name.startswith("event_")]
     events = [name for name in names if name.startswith("event_")]
     found: dict[str, np.ndarray] = {}
@@ -73,7 +76,7 @@ def take(
 
 
 def filled(array: np.ndarray, size: int) -> np.ndarray:
-    """`array` with zeros after it, `size` rows in all."""
+    """`array` `[n, ...]` with zeros after it: `[size, ...]`.  Raises ValueError if n > `size`."""
     rest = np.zeros((size - len(array), *array.shape[1:]), array.dtype)
     return np.concatenate([array, rest])
 

@@ -118,7 +118,10 @@ def feature_settings(config: Config, kind: str = "") -> dict[str, Any]:
 
 
 def shards_folder(config: Config, kind: str = "") -> Path:
-    """`config.data.shards`, or a name that follows from what is extracted from where."""
+    """`config.data.shards`, or a name that follows from what is extracted from where.
+
+    Raises UserError if the config names neither this folder nor a data set.
+    """
     suffix = f"-{kind}" if kind else ""
     if config.data.shards:
         return Path(config.data.shards + suffix)

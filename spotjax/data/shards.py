@@ -61,7 +61,10 @@ class Streams(Mapping[str, np.ndarray]):
         return len(self._places)
 
     def take(self, names: Sequence[str], rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Rows `rows` i64, sorted and different, of streams by name."""
+        """Rows `rows` i64[n], sorted and different, of streams by name: `dtype[n, *shape]` each.
+
+        Raises UserError naming a shard that has gone or has changed since it was checked.
+        """
         return {
             name: self._kept[name][rows] if name in self._kept else self._places[name].read(rows)
             for name in names
@@ -141,7 +144,10 @@ def _specs(entries: dict[str, Any]) -> dict[str, Stream]:
 
 
 def complete(folder: Path) -> bool:
-    """Whether the manifest and every shard that it lists are there, at their full size."""
+    """Whether the manifest and every shard that it lists are there, at their full size.
+
+    Raises UserError if there is a manifest that cannot be used.
+    """
     if not (folder / MANIFEST).exists():
         return False
     listed = [

@@ -155,7 +155,10 @@ class Scorer:
     def decode(
         self, scores: Mapping[str, np.ndarray]
     ) -> tuple[list[Detection], dict[str, decode.Curve]]:
-        """Detections and drawn curves of all rows so far, from what calls have given, joined."""
+        """Detections and drawn curves of all rows so far.
+
+        `scores` f32[T] or f32[T, C] and `valid_<problem>` bool[T] are what calls gave, joined.
+        """
         problems = self.fitted.system.problems
         return self.fitted.system.decode(
             {problem: scores[problem] for problem in problems},

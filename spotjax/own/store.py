@@ -32,7 +32,10 @@ class Store:
         self._count = 0
 
     def read(self) -> list[dict[str, np.ndarray]]:
-        """All stretches from the first on, up to one that is missing or damaged."""
+        """All stretches from the first on, as `add` was given them: arrays `dtype[...]` by name.
+
+        Up to one that is missing or damaged, which ends them.
+        """
         found: list[dict[str, np.ndarray]] = []
         while (path := self._path(len(found))).is_file():
             try:
@@ -44,7 +47,7 @@ class Store:
         return found
 
     def add(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Keep one more stretch.  Raises OSError if the disk refuses."""
+        """Keep one more stretch, `dtype[...]` by name.  Raises OSError if the disk refuses."""
         files.write_npz(self._path(self._count), arrays)
         self._count += 1
 

@@ -86,7 +86,10 @@ class Network(nn.Module):
 def apply(
     network: Network, variables: Any, images: jax.Array, weight: jax.Array, train: bool
 ) -> tuple[jax.Array, Any]:
-    """Scores f32[B] and the variables, while training with the new statistics of batch norm."""
+    """Scores f32[B] and the variables, while training with the new statistics of batch norm.
+
+    `images` f32[B, 42, 42, 3]; `weight` f32[B] is 0 for padding.
+    """
     scores: jax.Array
     changed: Any
     writes = ["batch_stats"] if train else []

@@ -165,8 +165,8 @@ def filters(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def init(key: jax.Array, shape: Shape) -> Any:
     """Variables `{"params", "batch_stats"}`: 12,701 parameters, 13,090 with a regular first layer.
 
-    Glorot's uniform weights, those of a depthwise filter by its own 27 inputs and outputs.  With
-    `first_init="difference"` the first filters begin as w, -w over the frame and the other image.
+    Glorot's uniform weights, a depthwise filter's by its own 27 inputs and outputs; the first begin
+    as w, -w over both images if `first_init="difference"`.  Raises UserError for a wrong `shape`.
     """
     _check_shape(shape)
     keys = iter(jax.random.split(key, 2 * len(shape.channels) + 3))
@@ -206,7 +206,7 @@ def apply(
 
     `images` f32[B, 2 streams, S, S] in [0, 1]: the pair of each stream, micro first.  Or
     f32[B, 1 + streams, S, S]: the first image is that of every pair, and is normalised once.
-    Samples of `weight` f32[B] 0 are padding.  `key` draws what is dropped, for each sample alone.
+    `weight` f32[B] 0 is padding; `key` draws what each sample drops.  Raises UserError, ValueError.
     """
     _check_shape(shape)
     chex.assert_shape(images, (None, None, shape.size, shape.size))

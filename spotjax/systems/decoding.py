@@ -28,7 +28,10 @@ class Decoding(NamedTuple):
     def decode(
         self, curves: Mapping[str, np.ndarray], valid: Mapping[str, np.ndarray], **overrides: Any
     ) -> tuple[list[Detection], dict[str, Curve]]:
-        """`System.decode`: the intervals of a video and its curves by type."""
+        """`System.decode`: the intervals of a video and its curves by type; errors as `spot`.
+
+        `curves` f32[N, ...] (the system's scores) and `valid` bool[T] are by problem.
+        """
         return self.spot(curves[BOTH], valid[BOTH], self.chosen(overrides))
 
 
@@ -40,7 +43,8 @@ def labelled(
 ) -> list[tuple[np.ndarray, np.ndarray, Any]]:
     """(scores, valid, labels) of each video, as thresholds are chosen by in `System.tune`.
 
-    Raises ValueError if there are not as many of each.
+    `curves` f32[N, ...] and `valid` bool[T] are by problem, for each video.  Raises ValueError if
+    there are not as many of each.
     """
     return [
         (scores[BOTH], there[BOTH], labels(video))

@@ -214,7 +214,7 @@ def regressions(
 def window_heads(
     params: Any, x: jax.Array, clips: int, train: bool, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The CRN after its first convolution: x f32[B W, 5, 128]."""
+    """The CRN after its first convolution, x f32[B W, 5, 128]: as `regressions` f32[B, W, 2]."""
     x = jax.nn.relu(time_conv(params["conv2"], x)).reshape(clips, -1, (STEPS - 4) * WIDTH)
     x = jax.nn.relu(dense(params["dense1"], x))
     x = jax.nn.relu(dense(params["dense2"], x))

@@ -159,7 +159,7 @@ _convolve_blocks.defvjp(_forward, _backward)
 
 @jax.custom_jvp
 def largest(x: jax.Array) -> jax.Array:
-    """Maximum over the first axis; the first of equal values gets the gradient, as in PyTorch.
+    """`[n, ...]` to `[...]`: maximum; the first of equals gets the gradient, as in PyTorch.
 
     The gradient of `jnp.max` compares values with their maximum and is lost where XLA computes
     one of the two again with other rounding.
@@ -285,7 +285,7 @@ class Head(nn.Module):
 
 
 def init(key: jax.Array, shape: Shape) -> Variables:
-    """New variables: PyTorch's defaults, uniform in +-1/sqrt(fan_in)."""
+    """New variables: PyTorch's defaults, uniform in +-1/sqrt(fan_in); UserError as `apply`."""
     _check(shape)
     keys = iter(jax.random.split(key, len(shape.trunk) + 2))
     images = _by_stream(jnp.zeros((1, SIZE, SIZE, len(shape.streams))), 1, shape)

@@ -43,7 +43,7 @@ NOISE_SIGMA = 0.1
 
 
 def min_max(images: jax.Array) -> jax.Array:
-    """Scale each image and channel of [B, H, W, C] to f32 in [0, 1]; a constant channel becomes 0.
+    """f32[B, H, W, C]: each image and channel scaled to [0, 1]; a constant channel becomes 0.
 
     Samples lie last inside, as in the network: a maximum over pixels then runs over whole rows.
     """
@@ -79,7 +79,10 @@ def augment(images: jax.Array, kind: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def augment_one_by_one(images: jax.Array, kind: jax.Array, noise: jax.Array) -> jax.Array:
-    """Each sample alone, so that a CPU computes only what it asks for."""
+    """`augment` with each sample alone, so that a CPU computes only what it asks for.
+
+    `images` f32[B, 42, 42, 3], `kind` i32[B], `noise` f32[42, 42, 3].
+    """
     changes = [
         lambda image: image,
         lambda image: image[:, ::-1],
@@ -90,7 +93,7 @@ def augment_one_by_one(images: jax.Array, kind: jax.Array, noise: jax.Array) -> 
 
 
 def augment_all(images: jax.Array, kind: jax.Array, noise: jax.Array) -> jax.Array:
-    """Every change of every sample, of which one is kept."""
+    """`augment` by every change of every sample, of which one is kept; `noise` f32[42, 42, 3]."""
     kind = kind[:, None, None, None]
     changed = jnp.where(kind == FLIP, images[:, :, ::-1], images)
     changed = jnp.where(kind == BLUR, _blurred(images), changed)

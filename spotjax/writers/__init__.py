@@ -27,7 +27,7 @@ EXTRAS = {
 def texts(
     folder: Path, stem: str, spotting: Spotting, extras: Iterable[str] = (), megc_base: int = 1
 ) -> dict[str, str]:
-    """Text of every file by its name; arguments and errors as those of `write`."""
+    """Text of every file by its name; arguments as those of `write`, and so is its ValueError."""
     extras = tuple(extras)
     if unknown := set(extras) - set(EXTRAS):
         raise ValueError(f"unknown files {sorted(unknown)}: only {', '.join(EXTRAS)}")

@@ -52,7 +52,10 @@ def frames_csv(spotting: Spotting) -> str:
 
 
 def spot_json(spotting: Spotting) -> str:
-    """Intervals, thresholds, timing, provenance and warnings; what is not a number is null."""
+    """Intervals, thresholds, timing, provenance and warnings; what is not a number is null.
+
+    Raises ValueError if the provenance has something that JSON cannot hold.
+    """
     gaps = np.diff(spotting.times)
     values = {
         "video": spotting.video,
