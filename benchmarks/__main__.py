@@ -2,13 +2,15 @@
 
     python -m benchmarks [--quick] [--only fold_training,swmro] [--out DIR]
 
-Benchmarks of one core are pinned to it, where the system can.  One that fails, or whose package is
+Benchmarks of one core are pinned to it, where the system can and JAX has no accelerator; with one,
+wall time is compared.  One that fails, or whose package is
 not installed, is named on the page, and the others go on.  The page, its picture and all figures
 are DIR/RESULTS.md, DIR/benchmarks.svg and DIR/benchmarks.json.  With --only what DIR already has of
 other benchmarks stays, if this machine made it.
 """
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
@@ -88,8 +90,8 @@ def earlier(folder: Path, quick: bool) -> tuple[dict[str, Any], dict[str, str], 
     if not path.exists():
         return {}, {}, []
     record = json.loads(path.read_text())
-    processors = {figures["machine"].split(" of ")[-1] for figures in record["benchmarks"].values()}
-    if record["quick"] != quick or processors - {common.processor()}:
+    machines = [figures["machine"].split(" of ")[-1] for figures in record["benchmarks"].values()]
+    if record["quick"] != quick or not all(m.startswith(common.processor()) for m in machines):
         return {}, {}, []
     return record["benchmarks"], record["failed"], record["lines"]
 
@@ -112,7 +114,7 @@ def run(stage: Stage, quick: bool) -> dict[str, Any] | str:
         words = [*stage.arguments.split(), *(stage.quick.split() if quick else ())]
         words += ["--rounds", "1"] if quick else []
         line = [sys.executable, "-m", f"benchmarks.{stage.module}", *words, "--json", str(figures)]
-        with pinned(stage.cores):
+        with pinned(stage.cores if on_cpu() else 0):
             process = subprocess.Popen(
                 line,
                 cwd=Path(__file__).parents[1],
@@ -131,6 +133,14 @@ def run(stage: Stage, quick: bool) -> dict[str, Any] | str:
             return failure(process.returncode, error.splitlines())
         found: dict[str, Any] = json.loads(figures.read_text())
         return found
+
+
+@functools.cache
+def on_cpu() -> bool:
+    """Whether JAX has no accelerator here; asked of a process, so that none is held by this one."""
+    line = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
+    said = subprocess.run(line, capture_output=True, text=True, check=False).stdout
+    return said.split() == ["cpu"]
 
 
 @contextmanager

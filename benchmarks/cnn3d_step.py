@@ -160,7 +160,7 @@ def main() -> None:
     """Command line."""
     parser = common.parser(__doc__, rounds=3)
     parser.add_argument("--batch", type=common.positive, default=32)
-    parser.add_argument("--chunk", type=common.positive, default=net.Shape().chunk)
+    parser.add_argument("--chunk", type=int, default=0, help="0: what suits the device")
     parser.add_argument("--steps", type=common.positive, default=1, help="in each round")
     parser.add_argument("--torch-threads", type=int, default=0, help="of a CPU; 0: its own choice")
     options = parser.parse_args()

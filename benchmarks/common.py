@@ -130,6 +130,7 @@ def figures(
         "machine": machine(),
         "versions": versions(),
         "unit": f"CPU {unit}",
+        "accelerator": accelerator(),
         "variants": {name: [v * scale for v in values] for name, values in times.cpu.items()},
         "wall": {name: [v * scale for v in values] for name, values in times.wall.items()},
         "reference": reference,
@@ -156,11 +157,15 @@ def significant(value: float) -> str:
 def machine() -> str:
     """Cores, processor and the device that JAX uses, where it is loaded; no host name."""
     found = f"{cores()} core{'s' if cores() > 1 else ''} of {processor()}"
-    if "jax" in sys.modules:
-        device = sys.modules["jax"].devices()[0]
-        if device.platform != "cpu":
-            found += f", {device.device_kind} ({device.platform})"
-    return found
+    return f"{found}, {accelerator()}" if accelerator() else found
+
+
+def accelerator() -> str:
+    """The device that JAX uses, where it is loaded; empty for a CPU."""
+    if "jax" not in sys.modules:
+        return ""
+    device = sys.modules["jax"].devices()[0]
+    return "" if device.platform == "cpu" else f"{device.device_kind} ({device.platform})"
 
 
 def processor() -> str:

@@ -29,9 +29,9 @@ class Ratio(NamedTuple):
     goal: float | None
 
 
-def command(stage: Stage, quick: bool) -> str:
+def command(stage: Stage, figures: Mapping[str, Any], quick: bool) -> str:
     """The line that repeats one benchmark."""
-    pinned = "taskset -c 0 " if stage.cores == 1 else ""
+    pinned = "taskset -c 0 " if stage.cores == 1 and not figures["accelerator"] else ""
     words = (stage.arguments, stage.quick if quick else "", "--rounds 1" if quick else "")
     return " ".join([f"{pinned}python -m benchmarks.{stage.module}", *filter(None, words)])
 
@@ -44,14 +44,15 @@ def ratios_of(stage: Stage, found: Mapping[str, Any]) -> tuple[list[Ratio], list
         lines = tuple(Line(f"{stage.name}, {name}", found["reference"], name) for name in names)
     ratios, missing = [], []
     for line in lines:
-        values = found["variants"] if line.clock == "cpu" else found["wall"]
+        clock = "wall" if found["accelerator"] else line.clock  # a device's work is no CPU time
+        values = found["variants"] if clock == "cpu" else found["wall"]
         if line.ours not in values or line.other not in values:
             missing.append(
                 f"{line.label}: not measured" + f", needs {stage.needs}" * bool(stage.needs)
             )
             continue
         ours, other = values[line.ours], values[line.other]
-        unit = found["unit"].replace("CPU", "wall", 1) if line.clock == "wall" else found["unit"]
+        unit = found["unit"].replace("CPU", "wall", 1) if clock == "wall" else found["unit"]
         middle = (statistics.median(ours), statistics.median(other))
         ratios.append(
             Ratio(stage.name, line.label, *middle, unit, common.ratio(other, ours), line.goal)
@@ -74,15 +75,15 @@ def page(
     out = [
         "# Benchmarks",
         "",
-        "Made by " + ", then ".join(f"`{line}`" for line in lines) + "." + f" {SHORT}" * quick,
+        "Made by " + ", then ".join(f"`{given}`" for given in lines) + "." + f" {SHORT}" * quick,
         "",
-        f"{machine.split(' of ')[-1]}, one core unless a command says otherwise; "
+        f"{machine.split(' of ')[-1]}; one core where a command begins with taskset; "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + ".",
         "",
         "Every round runs all variants in turn. Times are medians of the rounds, CPU time of the "
         "process unless the unit says wall; the ratio is the median of the ratios within a round, "
-        "how many times as long the other takes. **Nothing was measured on a GPU or a TPU.**",
+        "how many times as long the other takes.",
         "",
         "![ratios](benchmarks.svg)",
         "",
@@ -95,11 +96,12 @@ def page(
             continue
         ratios, missing = ratios_of(stage, found[stage.name])
         absent += missing
+        line = command(stage, found[stage.name], quick)
         for r in ratios:
             goal = "" if r.goal is None else f"{r.goal:g}"
             out.append(
                 f"| {r.label} | {common.significant(r.ours)} | {common.significant(r.other)} "
-                f"| {r.unit} | **{r.ratio:.2f}** | {goal} | `{command(stage, quick)}` |"
+                f"| {r.unit} | **{r.ratio:.2f}** | {goal} | `{line}` |"
             )
     out += ["", *(f"* {what}" for what in absent)]
     out += [f"* {name}: {why}" for name, why in failed.items()]
@@ -113,7 +115,7 @@ def section(stage: Stage, figures: Mapping[str, Any], quick: bool) -> list[str]:
     """One benchmark: command, formulations, all variants, notes."""
     columns = figures["columns"]
     heads = [figures["unit"], "min", "max", "wall", f"x of {figures['reference']}", *columns]
-    out = [f"## {stage.name}", "", f"`{command(stage, quick)}`", ""]
+    out = [f"## {stage.name}", "", f"`{command(stage, figures, quick)}`", ""]
     out += [stage.about, ""] if stage.about else []
     out += ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for name, values in figures["variants"].items():

@@ -173,7 +173,7 @@ def main() -> None:
     parser = common.parser(__doc__, rounds=5)
     parser.add_argument("--batch", type=common.positive, default=1024)
     parser.add_argument("--folds", type=int, default=0, help="also this many in one program")
-    parser.add_argument("--chunk", type=common.positive, default=net.Shape().chunk)
+    parser.add_argument("--chunk", type=int, default=0, help="0: what suits the device")
     parser.add_argument("--steps", type=common.positive, default=1, help="in each round")
     parser.add_argument("--inference", action="store_true", help="outputs alone, no training")
     parser.add_argument("--torch-threads", type=int, default=0, help="of a CPU; 0: its own choice")

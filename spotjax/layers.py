@@ -53,6 +53,17 @@ def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
+def at_a_time(chunk: int, on_cpu: int, samples: int) -> int:
+    """How many of a batch's `samples` a network computes at a time: `chunk`, if it is not 0.
+
+    For 0 `on_cpu` of them on a CPU, where they stay in a core's cache, and all on an accelerator,
+    which a few do not fill.
+    """
+    if not chunk:
+        chunk = on_cpu if jax.default_backend() == "cpu" else samples
+    return min(chunk, samples)
+
+
 class Moments(NamedTuple):
     """Of the values of each channel in the samples of weight 1."""
 

@@ -5,7 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import jax
+import pytest
 
+on_cpus = pytest.mark.skipif(
+    os.environ["JAX_PLATFORMS"] != "cpu", reason="about several devices, or the memory, of a CPU"
+)
 AS_IN_USE = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
 if "xla_cpu_use_fusion_emitters" in os.environ.get("XLA_FLAGS", ""):
     AS_IN_USE["xla_cpu_use_fusion_emitters"] = True

@@ -17,6 +17,10 @@ if os.environ["JAX_PLATFORMS"] == "cpu" and "JAX_DISABLE_MOST_OPTIMIZATIONS" not
     if version("jaxlib").startswith("0.10."):  # XLA ends where it does not know a flag
         flags = os.environ.get("XLA_FLAGS", ""), "--xla_cpu_use_fusion_emitters=false"
         os.environ["XLA_FLAGS"] = " ".join(flags).strip()
+if os.environ["JAX_PLATFORMS"] != "cpu":  # products of 32 bits, sums always in the same order
+    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+    flags = os.environ.get("XLA_FLAGS", ""), "--xla_gpu_deterministic_ops=true"
+    os.environ["XLA_FLAGS"] = " ".join(flags).strip()
 
 import jax
 import pytest

@@ -16,6 +16,7 @@ from spotjax.systems import build
 FIGURES = {
     "unit": "CPU ms a step",
     "machine": "1 core of a processor",
+    "accelerator": "",
     "versions": {"python": "3.11"},
     "reference": "ours",
     "variants": {"ours": [1.0, 2.0, 4.0], "theirs": [8.0, 10.0, 12.0]},
@@ -80,6 +81,14 @@ def test_ratios_of_a_stage():
     assert results.ratios_of(Stage("one", "one"), FIGURES) == ([], [])
 
 
+def test_on_an_accelerator_wall_time_counts_and_no_core_is_kept():
+    figures = FIGURES | {"accelerator": "fast (gpu)"}
+    (first, second), _ = results.ratios_of(STAGE, figures)
+    assert (first.ratio, first.unit) == (second.ratio, second.unit) == (3, "wall ms a step")
+    text = results.page([STAGE], {"one": figures}, {}, False, ["x"])
+    assert "`python -m benchmarks.one --size 3`" in text and "taskset -c" not in text
+
+
 def test_the_page():
     text = results.page([STAGE], {"one": FIGURES}, {"two": "failed"}, False, ["python -m", "then"])
     assert "Made by `python -m`, then `then`." in text
@@ -87,7 +96,7 @@ def test_the_page():
     assert row in text and "--size 3`" in text and "--size 1" not in text
     assert "* elsewhere: not measured, needs tensorflow\n* two: failed" in text
     assert "| ours | 2.00 | 1.00 | 4.00 | 2.00 | 1.00 | 7 |" in text and "a note" in text
-    assert "Nothing was measured on a GPU" in text and "short run" not in text
+    assert "short run" not in text
     assert "short run" in results.page([STAGE], {"one": FIGURES}, {}, True, ["a"])
 
 

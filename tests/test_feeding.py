@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import on_cpus
 from toy import K, small_softnet, toy_clips, toy_rgbd
 
 from spotjax import feeding, training
@@ -73,6 +74,7 @@ def test_softnet_in_pieces(toy, fold_exec):
     same(run(toy, SOFTNET, train, piece=steps + 9)[0], whole)
 
 
+@on_cpus
 def test_each_device_has_the_rows_of_its_own_folds(toy):
     whole, _ = run(toy, SOFTNET, ADAM)
     pieces, feed = run(toy, SOFTNET, ADAM, piece=5, devices=2)
@@ -131,6 +133,7 @@ def test_a_failed_read_ends_in_its_own_error(toy):
         run(toy, SOFTNET, ADAM, piece=4, streams=Watched(toy.streams, fail_at=3))
 
 
+@on_cpus
 def test_what_fits_is_resident(toy, monkeypatch):
     mesh = folds_lib.make_mesh(2)
     members = plans.loso(SOFTNET, toy, "macro", ADAM)
@@ -141,6 +144,7 @@ def test_what_fits_is_resident(toy, monkeypatch):
         assert feeding.fits(SOFTNET, "macro", toy.streams, members, mesh) is fits
 
 
+@on_cpus
 def test_devices_of_a_cpu_share_the_room_for_their_pieces(toy, monkeypatch):
     row = toy.streams["flow_macro"][0].nbytes
     step = 2 * ADAM.batch * row  # of the two folds of a device
@@ -149,6 +153,7 @@ def test_devices_of_a_cpu_share_the_room_for_their_pieces(toy, monkeypatch):
     assert feed.row_bytes == 3 * step
 
 
+@on_cpus
 def test_as_many_steps_as_fit_a_sixteenth_of_the_memory(toy, monkeypatch):
     row = toy.streams["flow_macro"][0].nbytes
     step = 3 * ADAM.batch * row

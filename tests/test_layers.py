@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spotjax.layers import BatchNorm, Dense, Dropout, noise, product
+from spotjax.layers import BatchNorm, Dense, Dropout, at_a_time, noise, product
 
 KEY = jax.random.key(0)
 
@@ -150,3 +150,12 @@ def test_dropout_of_two_layers_and_folds_differs():
     assert np.abs(correlation - np.eye(4)).max() < 5 / np.sqrt(4096)
     alone = Two().apply({}, jnp.ones(4096), rngs={"dropout": keys[1]})
     np.testing.assert_array_equal(alone[1] - 1, masks[3])
+
+
+@pytest.mark.parametrize(
+    ("backend", "chunk", "expected"), [("cpu", 0, 2), ("gpu", 0, 7), ("gpu", 3, 3), ("cpu", 99, 7)]
+)
+def test_how_many_samples_are_computed_at_a_time(backend, chunk, expected, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert at_a_time(chunk, on_cpu=2, samples=7) == expected
+    assert at_a_time(0, on_cpu=2, samples=1) == 1

@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from compiling import on_cpus
 from test_validated_training import ONE_STEP, scripted
 from toy import small_softnet, toy_clips
 
@@ -152,6 +153,7 @@ def test_a_bad_plan_is_refused_in_one_line(tmp_path, case):
         together.read_plan(path)
 
 
+@on_cpus
 def test_runs_of_different_programs_are_refused(tmp_path, capsys):
     def entry(name, *overrides):
         return {

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from compiling import on_cpus
 from toy import K, small_softnet, toy_dataset
 
 from spotjax import folds as folds_lib
@@ -137,6 +138,7 @@ np.savez(sys.argv[1], *jax.tree.leaves(eight.variables))
 """
 
 
+@on_cpus
 def test_eight_devices_give_the_parameters_of_one(tmp_path):
     target = tmp_path / "8.npz"
     flags = os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8"
@@ -154,6 +156,7 @@ def test_eight_devices_give_the_parameters_of_one(tmp_path):
         np.testing.assert_allclose(one, eight, atol=1e-7)
 
 
+@on_cpus
 def test_the_need_of_memory_is_told_before_the_first_epoch(toy):
     train = Train(epochs=1)
     mesh = folds_lib.make_mesh(2)

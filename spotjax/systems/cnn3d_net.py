@@ -39,7 +39,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from spotjax.errors import UserError
-from spotjax.layers import BatchNorm, Moments, dropped, joined, moments, product
+from spotjax.layers import BatchNorm, Moments, at_a_time, dropped, joined, moments, product
 from spotjax.systems import cnn3d_images
 
 TIMES, TAPS, STRIDE = 2, 3, 2
@@ -66,8 +66,8 @@ class Shape(NamedTuple):
     momentum: float = 0.99
     """Share of the running statistics that batch norm keeps at a step (Keras' sense)."""
     formulation: Literal["shift", "conv"] = "shift"
-    chunk: int = 2
-    """Samples that `shift` computes at a time; more of them fill an accelerator."""
+    chunk: int = 0
+    """Samples that `shift` computes at a time; 0: 2 on a CPU, all on an accelerator."""
 
 
 # --- convolutions ---------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def features(
 ) -> tuple[jax.Array, Any]:
     """Features f32[B, streams, 64] of every pair, and the new `batch_stats`; see `apply`."""
     count = len(images)
-    chunk = min(shape.chunk, count) if shape.formulation == "shift" else count
+    chunk = at_a_time(shape.chunk, 2, count) if shape.formulation == "shift" else count
     filled = -count % chunk
     images = jnp.pad(images, [(0, filled), *[(0, 0)] * 3])
     weight = jnp.pad(weight, (0, filled))

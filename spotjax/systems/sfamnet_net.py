@@ -33,7 +33,7 @@ import numpy as np
 from jax import lax
 
 from spotjax.errors import UserError
-from spotjax.layers import Dense, uniform
+from spotjax.layers import Dense, at_a_time, uniform
 
 COMPONENTS = ("u", "v", "w")
 SIZE, POOL, STRIDE = 42, 3, 2
@@ -56,8 +56,8 @@ class Shape(NamedTuple):
     cbam: bool = True
     """Attention over channels and pixels."""
     formulation: Literal["blocked", "plain"] = "blocked"
-    chunk: int = 16
-    """Samples that `blocked` computes at a time; more of them fill an accelerator."""
+    chunk: int = 0
+    """Samples that `blocked` computes at a time; 0: 16 on a CPU, all on an accelerator."""
 
     @property
     def trunk(self) -> tuple[str, ...]:
@@ -314,7 +314,7 @@ def apply(variables: Variables, images: jax.Array, shape: Shape) -> Outputs:
 
     if plain:
         return outputs(_by_stream(images, 1, shape))
-    count, size = len(images), min(shape.chunk, len(images))
+    count, size = len(images), at_a_time(shape.chunk, 16, len(images))
     padded = jnp.pad(images, [(0, -count % size), *[(0, 0)] * 3])
     images = padded.reshape(-1, size, *images.shape[1:])
     chunks = lax.map(outputs, lax.map(lambda chunk: _by_stream(chunk, POOL, shape), images))

@@ -23,6 +23,8 @@ from spotjax.types import Interval
 CONFIG = Sfamnet(flow="hybrid")
 SYSTEM = build(CONFIG, {})
 TRAIN = Train(epochs=1, batch=16, optimizer="adam", learning_rate=1e-3)
+ALIKE = 1e-6 if jax.default_backend() == "cpu" else 1e-5
+"""How far the parameters of a fold alone may be from those of the same fold beside others."""
 NEUTRAL = 4
 
 
@@ -213,7 +215,7 @@ def test_a_fold_does_not_depend_on_the_others(rgbd, trained):
     for position in (0, 2):
         alone = trained(rgbd.subjects[position])
         for found, expected in zip(leaves(together, position), leaves(alone, 0), strict=True):
-            np.testing.assert_allclose(found, expected, atol=1e-6)
+            np.testing.assert_allclose(found, expected, atol=ALIKE)
 
 
 def test_side_by_side_equals_one_after_another(rgbd):
