@@ -16,7 +16,7 @@ from spotjax.data.schema import Stream, sampled_k
 from spotjax.errors import UserError
 
 from . import faces, lbp, mdmd
-from .features import Extracted, FeatureSpec, empty_rows, frames_of
+from .features import Extracted, FeatureSpec, empty_rows, frames_of, k_sources
 from .flow import make_flow
 from .readers import RawDataset, RawVideo
 from .workers import Report
@@ -34,6 +34,7 @@ def mdmd_spec(config: Config, dataset: RawDataset) -> FeatureSpec:
     return FeatureSpec(
         streams=_streams("mdmd", k),
         k=k,
+        k_source=k_sources(settings.k_macro, settings.k_micro, "published seconds"),
         extract=partial(extract_mdmd, config.features.face, settings, k),
         check=partial(_check_mdmd, config.features.face, settings),
     )
@@ -46,6 +47,7 @@ def lbp_spec(config: Config, dataset: RawDataset) -> FeatureSpec:
     return FeatureSpec(
         streams=_streams("lbp_chi2", k),
         k=k,
+        k_source=k_sources(settings.k_macro, settings.k_micro, "published seconds"),
         extract=partial(extract_lbp, config.features.face, k),
         check=partial(faces.check_backend, config.features.face),
     )

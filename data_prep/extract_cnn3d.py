@@ -69,6 +69,7 @@ def spec(features: Cnn3dFeatures) -> FeatureSpec:
     return FeatureSpec(
         streams=streams(features.size),
         k=dict.fromkeys(EXPRESSION_TYPES, 1),
+        k_source="single frames: config.system pairs them",
         extract=partial(extract, features),
         check=partial(_check, features),
     )

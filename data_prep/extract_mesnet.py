@@ -44,6 +44,7 @@ def spec(features: MesnetFeatures) -> FeatureSpec:
     return FeatureSpec(
         streams=streams(features.size),
         k=dict.fromkeys(EXPRESSION_TYPES, 1),
+        k_source="neighbouring frames",
         extract=partial(extract, features),
         check=partial(_check, features),
     )

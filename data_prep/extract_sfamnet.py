@@ -39,6 +39,7 @@ def spec(features: SfamnetFeatures, dataset: RawDataset) -> FeatureSpec:
     return FeatureSpec(
         streams=streams(features.scene),
         k=dict.fromkeys(EXPRESSION_TYPES, k),
+        k_source=f"{features.seconds:g} s",
         extract=partial(extract, features),
         check=partial(_check, features),
         events={f"event_{n}": s for n, s in _images(features.scene).items()}

@@ -12,7 +12,7 @@ from spotjax.data.schema import Stream
 from spotjax.errors import UserError
 
 from . import faces, softnet
-from .features import Extracted, FeatureSpec, empty_rows, frames_of, half_length
+from .features import Extracted, FeatureSpec, empty_rows, frames_of, half_length, k_sources
 from .flow import make_flow, make_pairs
 from .readers import RawDataset, RawVideo
 from .workers import Report
@@ -36,6 +36,7 @@ def spec(
     return FeatureSpec(
         streams=streams(tuple(k)),
         k=k,
+        k_source=k_sources(features.k_macro, features.k_micro, "annotation"),
         extract=partial(extract, features, k),
         check=partial(_check, features),
     )

@@ -34,6 +34,7 @@ def spec(features: SpotformerFeatures, dataset: RawDataset) -> FeatureSpec:
     return FeatureSpec(
         streams=streams(features.window),
         k={"macro": half, "micro": half},
+        k_source="half of the clip",
         extract=partial(extract, features),
         check=partial(faces.check_backend, features.face),
     )

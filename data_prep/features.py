@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spotjax.config import EXPRESSION_TYPES
 from spotjax.data.schema import Stream, sampled_k
 from spotjax.errors import UserError
 from spotjax.labels import half_mean_length
@@ -40,6 +41,8 @@ class FeatureSpec(NamedTuple):
 
     streams: dict[str, Stream]
     k: dict[str, int]
+    k_source: str
+    """Where every k comes from, in words for the protocol."""
     extract: Callable[[RawVideo, Report], Extracted]
     """Raises UserError if the video cannot be used."""
     check: Callable[[], object]
@@ -57,6 +60,14 @@ class FeatureSpec(NamedTuple):
             for stream in self.streams.values()
         )
         return sum(sizes) + 16
+
+
+def k_sources(k_macro: int | None, k_micro: int | None, default: str) -> str:
+    """`k_source` where each type has a setting: the config, or `default` for none."""
+    return ", ".join(
+        f"{kind}: {default if wanted is None else 'config'}"
+        for kind, wanted in zip(EXPRESSION_TYPES, (k_macro, k_micro), strict=True)
+    )
 
 
 def empty_rows(streams: Mapping[str, Stream], length: int) -> dict[str, np.ndarray]:

@@ -133,7 +133,7 @@ def manifest_of(
         "streams": _shapes(tasks[0].spec.streams),
         "events": _shapes(tasks[0].spec.events),
         "k": identity["k"],
-        "k_source": _k_source(identity["features"]),
+        "k_source": tasks[0].spec.k_source,
         "features": identity["features"],
         "features_hash": config_lib.digest(identity["features"]),
         "hash": identity["hash"],
@@ -172,23 +172,6 @@ def facts_of(video: RawVideo) -> dict[str, Any]:
 def depth_of(video: RawVideo) -> str:
     """Hash of which frames have a depth image."""
     return config_lib.digest([path is not None for path in video.depth])
-
-
-def _k_source(wanted: dict[str, Any]) -> str:
-    """Where every k comes from."""
-    if wanted["name"] == "spotformer":
-        return "half of the clip"
-    if wanted["name"] == "sfamnet":
-        return f"{wanted['seconds']:g} s"
-    if wanted["name"] == "mesnet":
-        return "neighbouring frames"
-    if wanted["name"] == "cnn3d":
-        return "single frames: config.system pairs them"
-    default = "published seconds" if wanted["name"] in ("mdmd", "lbp_chi2") else "annotation"
-    return ", ".join(
-        f"{kind}: {default if wanted[f'k_{kind}'] is None else 'config'}"
-        for kind in EXPRESSION_TYPES
-    )
 
 
 def _versions(config: Config, made: dict[str, Any]) -> dict[str, str]:

@@ -14,7 +14,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from spotjax import benchmark_picture, benchmark_table, files, headline, run_counts, rundir, sweep
 from spotjax import config as config_lib
@@ -22,27 +22,21 @@ from spotjax.baselines import BASELINES
 from spotjax.benchmark_table import Row
 from spotjax.cli import load_config, parse, parser
 from spotjax.config import EXPRESSION_TYPES, Config, cores
+from spotjax.config.systems import TITLES
 from spotjax.data import schema
 from spotjax.errors import UserError, command
 from spotjax.report import BASELINE_NAMES
 from spotjax.run_counts import Scored
 from spotjax.sweep_plan import PLAIN, Run, parse_seeds, plan
 
-
-class Entry(NamedTuple):
-    """A system of the benchmark."""
-
-    title: str
-    config: str
-
-
 SYSTEMS = {
-    "softnet": Entry("SOFTNet", "configs/demo.py"),
-    "spotformer": Entry("SpotFormer", "configs/spotformer_demo.py"),
-    "mesnet": Entry("MESNet", "configs/mesnet_demo.py"),
-    "sfamnet": Entry("SFAMNet (optical)", "configs/benchmark/sfamnet.py"),
-    "cnn3d": Entry("3D-CNN", "configs/benchmark/cnn3d.py"),
+    "softnet": "configs/demo.py",
+    "spotformer": "configs/spotformer_demo.py",
+    "mesnet": "configs/mesnet_demo.py",
+    "sfamnet": "configs/benchmark/sfamnet.py",
+    "cnn3d": "configs/benchmark/cnn3d.py",
 }
+"""The config of each system of the table."""
 DECIDING = ("evaluation", "system", "data.layout", "data.root", "data.synthetic", "data.annotation",
             "data.sample_every", "data.sample_rule")  # fmt: skip
 """Keys beside those of training that must be alike where a run is given instead of trained."""
@@ -134,8 +128,7 @@ def planned(systems: Sequence[str], seeds: str, overrides: Sequence[str]) -> lis
 
     Raises UserError: a wrong override, an oracle choice, or another way of counting for some.
     """
-    every = [entry.config for entry in SYSTEMS.values()]
-    runs = plan(every, [PLAIN], {}, parse_seeds(seeds), overrides)
+    runs = plan(list(SYSTEMS.values()), [PLAIN], {}, parse_seeds(seeds), overrides)
     runs = [run for name in systems for run in runs if is_of(run, name)]
     for run in runs:
         for key in headline.CHOICES:
@@ -231,7 +224,7 @@ def table(
     draws, seed = max(options.bootstrap, 1), first.config.train.seed
     rows = [
         benchmark_table.row_of(
-            SYSTEMS[name].title, members, [seconds(one.folder) for one in members], draws, seed
+            titled(name, members[0]), members, [seconds(m.folder) for m in members], draws, seed
         )
         for name, members in systems.items()
     ]
@@ -244,6 +237,12 @@ def table(
     sides = {"subjects": len(set(base.subjects.values())), "videos": len(base.frames)} | annotated
     title = str(base.protocol["data_set"]) if first.config.data.root else "Rendered videos"
     return rows, benchmark_table.about_rows(base, rows, title, cores(), sides)
+
+
+def titled(name: str, run: Scored) -> str:
+    """A system's name in print, with the kind of flow where it may have several."""
+    kind = run.protocol.get("flow_kind")
+    return f"{TITLES[name]} ({kind})" if kind else TITLES[name]
 
 
 def spotted(first: Run, base: Scored, methods: Sequence[str]) -> dict[str, Scored]:

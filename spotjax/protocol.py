@@ -57,10 +57,9 @@ def describe(
 
 def _flow(config: Config) -> dict[str, str]:
     """How the optical flow was computed, where there is any."""
-    if config.features.name == "cnn3d":
-        return {}
     flow = getattr(config.features, "flow", None)
-    return {"flow": flow.method if flow else "farneback"}
+    method = flow.method if flow else getattr(config.features, "flow_method", "")
+    return {"flow": method} if method else {}
 
 
 def _epoch_choice(config: Config) -> str:

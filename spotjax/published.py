@@ -75,14 +75,16 @@ class Printed(NamedTuple):
 
     paper: str
     rows: tuple[str, ...]
+    found: tuple[str, ...] = ()
+    """Tables of its own paper that say what it finds on videos of people not seen before."""
 
 
 SYSTEMS: dict[str, Printed] = {
-    "softnet": Printed("softnet", ("SOFTNet",)),
-    "sfamnet": Printed("sfamnet", ("SFAMNet",)),
+    "softnet": Printed("softnet", ("SOFTNet",), ("2",)),
+    "sfamnet": Printed("sfamnet", ("SFAMNet",), ("1", "4")),
     "mesnet": Printed("mesnet", ("MESNet-CRN", "MESNet")),
-    "cnn3d": Printed("cnn3d", ("3D-CNN",)),
-    "spotformer": Printed("spotformer", ("SpotFormer",)),
+    "cnn3d": Printed("cnn3d", ("3D-CNN",), ("2",)),
+    "spotformer": Printed("spotformer", ("SpotFormer",), ("I", "II")),
 }
 """Printed rows by the name of the system in a config."""
 

@@ -15,7 +15,8 @@ import numpy as np
 from markupsafe import Markup
 
 from spotjax import headline, plot_matrix, plot_timeline, plots
-from spotjax.report_page import MEANINGS, PAGE, STYLE
+from spotjax.config.systems import TITLES
+from spotjax.report_page import PAGE, STYLE, meaning
 from spotjax.tracks import VideoReport
 
 BASELINE_NAMES = {"strain_sum": "strain sum", "mdmd": "MDMD", "lbp_chi2": "LBP-χ²"}
@@ -29,7 +30,7 @@ def render(
 ) -> str:
     """The page as a string.  `training` has `{problem, epoch (from 1), loss {subject: mean}}`."""
     protocol = metrics.get("protocol", {})
-    system = _SYSTEMS.get(protocol.get("system", ""), str(protocol.get("system", "network")))
+    system = TITLES.get(protocol.get("system", ""), str(protocol.get("system", "network")))
     compared = _compared(metrics)
     methods = ({system: metrics["results"]} if metrics.get("results") else {}) | compared
     shown_types = headline.types_of(protocol)
@@ -63,7 +64,11 @@ def render(
         only=shown_types[0] if len(shown_types) == 1 else "",
         recognition=_recognition(metrics.get("recognition")),
         warnings=metrics.get("warnings", []),
-        protocol=[_explain(key, value) for key, value in protocol.items() if not _deep(value)],
+        protocol=[
+            _explain(protocol.get("system", ""), key, value)
+            for key, value in protocol.items()
+            if not _deep(value)
+        ],
         configs={key: json.dumps(v, indent=2) for key, v in protocol.items() if _deep(v)},
         variants=metrics.get("variants", []),
         paper_rule=protocol.get("paper_rule"),
@@ -193,7 +198,7 @@ def _deep(value: Any) -> bool:
     return isinstance(value, Mapping) and any(isinstance(v, Mapping) for v in value.values())
 
 
-def _explain(key: str, value: Any) -> tuple[str, str, str]:
+def _explain(system: str, key: str, value: Any) -> tuple[str, str, str]:
     """Label, value and meaning of one entry of the protocol."""
     if isinstance(value, Mapping):
         text = ", ".join(f"{name} {item}" for name, item in value.items())
@@ -201,10 +206,7 @@ def _explain(key: str, value: Any) -> tuple[str, str, str]:
         text = ", ".join(str(item) for item in value)
     else:
         text = "none" if value is None else str(value)
-    meaning = MEANINGS.get(key, "")
-    if isinstance(meaning, Mapping):
-        meaning = meaning.get(text, "")
-    return key.replace("_", " "), text, meaning
+    return key.replace("_", " "), text, meaning(system, key, text)
 
 
 def _ratio(value: Any, digits: int = 3) -> str:
@@ -216,12 +218,5 @@ def _count(value: Any) -> str:
     return _ratio(value, 1 if isinstance(value, float) and not value.is_integer() else 0)
 
 
-_SYSTEMS = {
-    "softnet": "SOFTNet",
-    "sfamnet": "SFAMNet",
-    "spotformer": "SpotFormer",
-    "mesnet": "MESNet",
-    "cnn3d": "3D-CNN",
-}
 _ENVIRONMENT = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
 _ENVIRONMENT.filters.update(ratio=_ratio, count=_count)

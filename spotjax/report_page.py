@@ -1,5 +1,10 @@
 """The words, the style and the HTML of the report page: text only, used by `spotjax.report`."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from spotjax.config.base import keys_that_change
+from spotjax.config.systems import SECTIONS
 from spotjax.matching import RULES
 
 MEANINGS: dict[str, str | dict[str, str]] = {
@@ -28,13 +33,11 @@ MEANINGS: dict[str, str | dict[str, str]] = {
     },
     "iou": "least overlap of a true positive with its annotation",
     "k": "frames between the two images of a pair",
-    "p": "threshold = mean + p (maximum - mean) of a video's score",
     "flow_kind": {
         "optical": "u, v and strain of optical flow",
         "scene": "u, v and w of RGB-D scene flow",
         "hybrid": "u and v of optical flow, w of RGB-D scene flow",
     },
-    "threshold": "least height of a peak of the smoothed score",
     "micro_test": {
         "prominence": "a micro peak stays if it rises above its ends (release)",
         "mae_difference": "a micro peak stays if it rises above the macro curve (paper)",
@@ -63,18 +66,30 @@ MEANINGS: dict[str, str | dict[str, str]] = {
         "centred": "both ends lie around the frame",
     },
     "order": "of the Butterworth filter that smooths the scores",
-    "cutoff": "of the filter, in cycles per k rows",
     "threshold_rule": {
         "youden": "largest difference of true and false positive rate of frames",
         "corner": "nearest to the corner of the ROC",
         "f1": "best F1 of intervals",
     },
-    "min_rows": "shortest interval in rows",
     "pretraining": "of the backbone, before, on the same fold's training videos",
     "updates": "after so many a fold stops",
     "start": "each fold began with the fold of this run that held out the same subject",
     "seed": "initialisation, order and sampling",
 }
+"""Of the protocol's entries that a system's config does not describe, or not for each value."""
+
+
+def meaning(system: str, key: str, value: Any) -> str:
+    """What an entry of the protocol of `system` says, in words; empty where nothing is known."""
+    known = MEANINGS.get(key)
+    if isinstance(known, Mapping):
+        return known.get(str(value), "")
+    if known is None and system in SECTIONS:
+        section = SECTIONS[system]
+        if key in keys_that_change(section, "intervals", "scores"):
+            known = section.__pydantic_fields__[key].description
+    return known or ""
+
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --line: #d8dce0; --soft: #f5f6f7;

@@ -7,13 +7,14 @@ metrics.json intervals.csv truths.csv videos.csv curves.npz report.html    after
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from spotjax import config as config_lib
 from spotjax.config import Config
+from spotjax.config.base import keys_that_change
 from spotjax.errors import UserError
 from spotjax.files import flat, write_json, write_text
 
@@ -32,38 +33,22 @@ FREE_KEYS = (
     "pretrain.fold_exec",
     "pretrain.fold_chunk",
     "pretrain.checkpoint_every",
-    "system.p",
-    "system.smoothing",
-    "system.interval",
-    "system.silent_proposal",
-    "system.apex_threshold",
-    "system.range_micro",
-    "system.range_macro",
-    "system.nms_iou",
-    "system.keep",
-    "system.threshold",
-    "system.micro_test",
-    "system.video_gate",
-    "system.peak_shift",
-    "system.t_cpn",
-    "system.t_crn",
-    "system.t_nms",
-    "system.nms",
-    "system.module",
-    "system.decode",
-    "system.k_micro",
-    "system.k_macro",
-    "system.order",
-    "system.cutoff",
-    "system.threshold_rule",
-    "system.threshold_micro",
-    "system.threshold_macro",
-    "system.min_rows",
 )
-"""Config keys that do not change trained parameters: they may differ when a run goes on.
+"""Config keys that do not change trained parameters, beside those that a system's section marks.
 
 The videos' features are compared by the shards' own hash, so `data` is free too.
 """
+
+
+def free_keys(config: Config) -> tuple[str, ...]:
+    """All keys that may differ when the run of this config goes on."""
+    marked = keys_that_change(type(config.system), "intervals", "scores")
+    return FREE_KEYS + tuple(f"system.{name}" for name in marked)
+
+
+def is_one_of(key: str, keys: Iterable[str]) -> bool:
+    """Whether `key` is one of `keys`, or a key of a section that is."""
+    return any(key == name or key.startswith(f"{name}.") for name in keys)
 
 
 def versions() -> dict[str, str]:
@@ -119,9 +104,9 @@ def load_run(workdir: Path) -> tuple[Config, str, Path]:
 def first_difference(saved: Config, wanted: Config) -> tuple[str, Any, Any] | None:
     """The first key (in the config's order) that differs and is not free, with both values."""
     old, new = flat(config_lib.to_dict(saved)), flat(config_lib.to_dict(wanted))
+    free = free_keys(wanted)
     for key in dict.fromkeys([*old, *new]):
-        free = any(key == name or key.startswith(name + ".") for name in FREE_KEYS)
-        if not free and old.get(key) != new.get(key):
+        if not is_one_of(key, free) and old.get(key) != new.get(key):
             return key, old.get(key), new.get(key)
     return None
 

@@ -63,11 +63,11 @@ def groups(configs: Sequence[Config]) -> list[list[int]]:
 
 def _program(config: Config) -> str:
     """Equal for configs whose runs may share one program."""
-    own = set(rundir.FREE_KEYS) - set(SHARED) | set(OWN)
+    own = set(rundir.free_keys(config)) - set(SHARED) | set(OWN)
     values = {
         key: value
         for key, value in flat(config_lib.to_dict(config)).items()
-        if not any(key == name or key.startswith(name + ".") for name in own)
+        if not rundir.is_one_of(key, own)
     }
     return config_lib.digest(values)
 

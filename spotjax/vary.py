@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from spotjax import config as config_lib
 from spotjax import evaluation, files, headline, run_tables, rundir
 from spotjax.cli import override, parse, parser, split_values
 from spotjax.config import EXPRESSION_TYPES, Config
+from spotjax.config.base import keys_that_change
 from spotjax.curves import Curves, decode_video
 from spotjax.data import plans
 from spotjax.errors import UserError, command
@@ -64,7 +64,7 @@ def variation(config: Config, text: str) -> Variation:
     known = decoding_keys(config)
     if key not in known:
         raise UserError(
-            f"--vary {key}: {_why_not(key)}; of this run, {', '.join(known)} can be varied"
+            f"--vary {key}: {_why_not(config, key)}; of this run, {', '.join(known)} can be varied"
         )
     own = [value for value, other in configs.items() if other == config]
     return Variation(key, configs, own[0] if own else "")
@@ -72,17 +72,15 @@ def variation(config: Config, text: str) -> Variation:
 
 def decoding_keys(config: Config) -> list[str]:
     """The keys that may be varied without training or scoring again."""
-    fields = config_lib.to_dict(config)["system"]
-    return [*(f"system.{name}" for name in fields if _free(f"system.{name}")), *COUNTED]
+    marked = keys_that_change(type(config.system), "intervals")
+    return [*(f"system.{name}" for name in marked), *COUNTED]
 
 
-def _free(key: str) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in rundir.FREE_KEYS)
-
-
-def _why_not(key: str) -> str:
-    if not _free(key):
+def _why_not(config: Config, key: str) -> str:
+    if not rundir.is_one_of(key, rundir.free_keys(config)):
         return "would need training again (spotjax.train, spotjax.sweep)"
+    if key.startswith("system."):
+        return "would need scoring again (spotjax.evaluate)"
     return "changes neither how saved scores are decoded nor how detections are counted"
 
 
@@ -90,7 +88,9 @@ def refuse_other_overrides(config: Config, overrides: Iterable[str]) -> None:
     """Raise UserError for an override that saved scores cannot follow; `data` may have moved."""
     for key in (text.partition("=")[0] for text in overrides):
         if key not in decoding_keys(config) and not key.startswith("data."):
-            raise UserError(f"--config.{key}: {_why_not(key)}: leave it to spotjax.evaluate")
+            raise UserError(
+                f"--config.{key}: {_why_not(config, key)}: leave it to spotjax.evaluate"
+            )
 
 
 def default_lists(system: System) -> list[str]:

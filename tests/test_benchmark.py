@@ -34,8 +34,8 @@ def test_every_system_is_there_on_the_same_videos():
     ]
     assert {run.config.system.name for run in runs} == set(SYSTEMS) and len(runs) == 10
     assert len({str(to_dict(run.config)["data"]["synthetic"]) for run in runs}) == 1
-    for entry in SYSTEMS.values():
-        text = Path(entry.config).read_text().split('"""')[1]
+    for file in SYSTEMS.values():
+        text = Path(file).read_text().split('"""')[1]
         assert all(w in text for w in ("Command:", "Cost:", "Expect:", "Differs from the paper:"))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from invented import TRAINING, make_metrics, make_video, svgs, with_proposals
 
-from spotjax import report
+from spotjax import report, report_page
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -210,3 +210,11 @@ def test_results_without_types_are_shown_as_before() -> None:
     metrics["protocol"]["types"] = ["macro", "micro"]
     again = report.render(metrics, [make_video()], [], "Old")
     assert "overall F1" in again and "-expressions only" not in again
+
+
+def test_entries_of_the_protocol_are_explained_by_the_report_or_by_the_systems_config() -> None:
+    assert report_page.meaning("cnn3d", "cutoff", 1.0) == "of the filter, in cycles per k rows"
+    assert report_page.meaning("softnet", "interval", "centred").startswith("peak ± k moved by")
+    assert report_page.meaning("softnet", "interval", "other") == ""
+    assert report_page.meaning("sfamnet", "flow", "dis") == ""  # the protocol's own, not the key
+    assert report_page.meaning("softnet", "cutoff", 1.0) == report_page.meaning("x", "p", 1) == ""

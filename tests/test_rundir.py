@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from spotjax import checkpoints, files, rundir
-from spotjax.config import Config, Evaluate, Softnet, Train
+from spotjax.config import Cnn3d, Config, Evaluate, Softnet, Train
+from spotjax.config.base import keys_that_change
 from spotjax.errors import UserError, command, one_line, require_free_space
 
 CONFIG = Config(name="x")
@@ -22,6 +23,16 @@ def test_a_run_goes_on_with_other_decoding_but_not_with_other_training(tmp_path)
         rundir.open_run(tmp_path, other, "h", tmp_path)
     with pytest.raises(UserError, match="other features"):
         rundir.open_run(tmp_path, CONFIG, "another", tmp_path)
+
+
+def test_what_a_system_marks_is_free_of_that_system_alone():
+    cnn3d = rundir.free_keys(Config(name="x", system=Cnn3d()))
+    assert {"system.cutoff", "system.k_micro", "data"} < set(cnn3d) and "system.p" not in cnn3d
+    assert rundir.is_one_of("data.root", cnn3d) and not rundir.is_one_of("database", cnn3d)
+    assert "system.skips_micro" not in cnn3d
+    intervals = keys_that_change(Cnn3d, "intervals")
+    assert "cutoff" in intervals and "k_micro" not in intervals
+    assert keys_that_change(Cnn3d, "scores") == ("k_micro", "k_macro")
 
 
 def test_no_run_and_damaged_run(tmp_path):

@@ -9,6 +9,8 @@ import pytest
 from spotjax import cli, clip_windows, evaluate, evaluation, results, rundir, vary
 from spotjax import config as config_lib
 from spotjax.config import (
+    Cnn3d,
+    Cnn3dFeatures,
     Config,
     Evaluate,
     Mesnet,
@@ -292,6 +294,13 @@ def test_what_can_be_varied_is_listed(made, capsys):
         "of this run, system.smoothing, system.p, system.interval, system.silent_proposal, "
         "evaluation.iou, evaluation.rule, evaluation.videos can be varied\n"
     )
+
+
+def test_a_key_that_would_change_the_scores_is_not_varied():
+    config = Config(name="x", system=Cnn3d(), features=Cnn3dFeatures())
+    with pytest.raises(UserError, match=r"k_micro: would need scoring again \(spotjax.evaluate\)"):
+        vary.variation(config, "system.k_micro=4,6")
+    assert list(vary.variation(config, "system.cutoff=0.5,1").configs) == ["0.5", "1"]
 
 
 def test_a_run_without_its_scores_is_refused(made, toy, tmp_path, capsys, monkeypatch):

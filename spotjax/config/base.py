@@ -17,6 +17,25 @@ def section(cls: type[T]) -> type[T]:
     return cast(type[T], made)
 
 
+def decoding(**options: Any) -> Any:
+    """A `Field` of a system's section that says how its scores become intervals, no more.
+
+    It may differ when a run goes on, is evaluated again, or is varied from its saved scores.
+    """
+    return Field(json_schema_extra={"changes": "intervals"}, **options)
+
+
+def scoring(**options: Any) -> Any:
+    """A `Field` of a system's section that changes scores, but no trained parameter."""
+    return Field(json_schema_extra={"changes": "scores"}, **options)
+
+
+def keys_that_change(kind: Any, *what: Literal["intervals", "scores"]) -> tuple[str, ...]:
+    """The names of the `decoding` fields of a section, of the `scoring` fields, or of both."""
+    extras = {name: field.json_schema_extra for name, field in kind.__pydantic_fields__.items()}
+    return tuple(n for n, extra in extras.items() if extra in [{"changes": one} for one in what])
+
+
 ExpressionType = Literal["macro", "micro"]
 EXPRESSION_TYPES: tuple[ExpressionType, ...] = ("macro", "micro")
 

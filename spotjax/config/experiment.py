@@ -11,14 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 from spotjax.config.base import number, section, share, words
 from spotjax.config.baselines import Baselines
 from spotjax.config.data import Data
-from spotjax.config.features import (
-    Cnn3dFeatures,
-    MesnetFeatures,
-    SfamnetFeatures,
-    SoftnetFeatures,
-    SpotformerFeatures,
-)
-from spotjax.config.systems import Cnn3d, Mesnet, Sfamnet, Softnet, Spotformer
+from spotjax.config.features import AnyFeatures, SoftnetFeatures
+from spotjax.config.systems import AnySystem, Softnet
 
 Rule = Literal[
     "one_to_one", "softnet", "mean", "sfamnet", "megc2020", "mesnet", "abpn", "spotformer",
@@ -173,12 +167,8 @@ class Config:
 
     name: str = Field(description="short name of the experiment", pattern=r"^[A-Za-z0-9_.-]+$")
     data: Data = Field(default_factory=Data)
-    features: (
-        SoftnetFeatures | SpotformerFeatures | SfamnetFeatures | MesnetFeatures | Cnn3dFeatures
-    ) = Field(default_factory=SoftnetFeatures, discriminator="name")
-    system: Softnet | Spotformer | Sfamnet | Mesnet | Cnn3d = Field(
-        default_factory=Softnet, discriminator="name"
-    )
+    features: AnyFeatures = Field(default_factory=SoftnetFeatures, discriminator="name")
+    system: AnySystem = Field(default_factory=Softnet, discriminator="name")
     pretrain: Stage | None = Field(
         default=None,
         description="training of the stage before (MESNet's backbone), on the folds of train; "

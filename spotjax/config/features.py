@@ -1,6 +1,6 @@
 """What is computed from the frames: faces, flow, the systems' features."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
@@ -76,6 +76,7 @@ def _odd(window: int) -> int:
 class SpotformerFeatures:
     """SpotFormer's input: flow of ten face regions from a clip's first frame (SW-MRO)."""
 
+    flow_method: ClassVar[str] = "farneback"  # no key chooses it
     name: Literal["spotformer"] = "spotformer"
     window: Annotated[int, AfterValidator(_odd)] = Field(
         default=17, ge=3, le=33, description="frames of a clip, odd"
@@ -193,3 +194,9 @@ class Cnn3dFeatures:
         "the face detector's box; ready: the images are aligned crops already, made by OpenFace",
     )
     face: Face = Field(default_factory=Face)
+
+
+AnyFeatures = (
+    SoftnetFeatures | SpotformerFeatures | SfamnetFeatures | MesnetFeatures | Cnn3dFeatures
+)
+"""What `Config.features` may be."""

@@ -1,16 +1,28 @@
-"""The systems' own settings, one section each."""
+"""The systems' own settings, one section each.
 
-from typing import Annotated, Literal
+`title` is a system's name in print.  Keys made by `decoding` say how scores become intervals, those
+by `scoring` how frames are scored: neither changes a trained parameter.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
-from spotjax.config.base import EXPRESSION_TYPES, ExpressionType, section, words
+from spotjax.config.base import (
+    EXPRESSION_TYPES,
+    ExpressionType,
+    decoding,
+    scoring,
+    section,
+    words,
+)
 
 
 @section
 class Softnet:
     """SOFTNet (Liong et al. 2021); see `spotjax/systems/softnet.py` for the deviations."""
 
+    title: ClassVar[str] = "SOFTNet"
     name: Literal["softnet"] = "softnet"
     backbone: Literal["shallow", "mobilenet_v2", "resnet18", "resnet50", "vgg16"] = Field(
         default="shallow", description="the paper's network, or one of table 3 in its place"
@@ -28,25 +40,25 @@ class Softnet:
         default=("micro",),
         description="types whose positives get a flipped, a blurred and a noisy copy",
     )
-    smoothing: Literal["paper", "release"] = Field(
+    smoothing: Literal["paper", "release"] = decoding(
         default="paper",
         description="mean of 2k+1 scores, or the release's 2k with both ends cut off",
     )
     types: Annotated[tuple[ExpressionType, ...], BeforeValidator(words)] = Field(
         default=EXPRESSION_TYPES, min_length=1, description="types to train and spot"
     )
-    p: float = Field(
+    p: float = decoding(
         default=0.55,
         allow_inf_nan=False,
         ge=0,
         le=1,
         description="threshold = mean + p (max - mean)",
     )
-    interval: Literal["published", "centred"] = Field(
+    interval: Literal["published", "centred"] = decoding(
         default="published",
         description="[peak-k, peak+k] on flow start frames, or moved by k/2 to the pair's centre",
     )
-    silent_proposal: bool = Field(
+    silent_proposal: bool = decoding(
         default=False,
         description="the release's placeholder [0, 0] for a video without a peak (one FP)",
     )
@@ -63,6 +75,7 @@ Range = Annotated[tuple[int, int], BeforeValidator(words)]
 class Spotformer:
     """SpotFormer; see `spotjax/systems/spotformer.py` for the deviations.  Frames are of 30 fps."""
 
+    title: ClassVar[str] = "SpotFormer"
     name: Literal["spotformer"] = "spotformer"
     window: int = Field(default=17, ge=3, description="frames of a clip, as in features.window")
     width: int = Field(default=256, ge=1, description="channels D of a token")
@@ -105,15 +118,15 @@ class Spotformer:
     normalise: bool = Field(
         default=False, description="scale features to length 1 in the contrastive loss"
     )
-    apex_threshold: float = Field(default=0.5, ge=0, le=1, description="probability of an apex")
-    range_micro: Range = Field(
+    apex_threshold: float = decoding(default=0.5, ge=0, le=1, description="probability of an apex")
+    range_micro: Range = decoding(
         default=(2, 8), description="onset and offset of a micro-expression: frames from the apex"
     )
-    range_macro: Range = Field(
+    range_macro: Range = decoding(
         default=(8, 29), description="the same for macro (the paper's 60 / 2 would be 30)"
     )
-    nms_iou: float = Field(default=0.5, ge=0, le=1, description="overlap that is suppressed")
-    keep: int = Field(
+    nms_iou: float = decoding(default=0.5, ge=0, le=1, description="overlap that is suppressed")
+    keep: int = decoding(
         default=5, ge=0, description="most intervals per video and type (release: 5); 0: all"
     )
 
@@ -122,6 +135,7 @@ class Spotformer:
 class Sfamnet:
     """SFAMNet; see `spotjax/systems/sfamnet.py` for the deviations.  Rows are sampled frames."""
 
+    title: ClassVar[str] = "SFAMNet"
     name: Literal["sfamnet"] = "sfamnet"
     flow: Literal["optical", "scene", "hybrid"] = Field(
         default="hybrid",
@@ -158,16 +172,16 @@ class Sfamnet:
         default=False,
         description="keep the trunk and the spotting head of train.start, train recognition alone",
     )
-    threshold: float = Field(default=0.576, ge=0, description="least smoothed score of a peak")
-    micro_test: Literal["prominence", "mae_difference"] = Field(
+    threshold: float = decoding(default=0.576, ge=0, description="least smoothed score of a peak")
+    micro_test: Literal["prominence", "mae_difference"] = decoding(
         default="prominence",
         description="which micro peaks stay: 0.017 above their ends (release), or 0.02 above the "
         "macro curve (paper's step iv)",
     )
-    video_gate: float = Field(
+    video_gate: float = decoding(
         default=0.41, ge=0, description="nothing is spotted where the mean score reaches it; 0: off"
     )
-    peak_shift: Literal[0, -1] = Field(
+    peak_shift: Literal[0, -1] = decoding(
         default=0, description="-1: micro peaks one row early, as released"
     )
     formulation: Literal["blocked", "plain"] = Field(
@@ -180,6 +194,7 @@ class Sfamnet:
 class Mesnet:
     """MESNet; see `spotjax/systems/mesnet.py` for the deviations.  Rows are sampled frames."""
 
+    title: ClassVar[str] = "MESNet"
     name: Literal["mesnet"] = "mesnet"
     size: int = Field(default=112, ge=32, description="side of a flow in px, as in features.size")
     share: bool = Field(
@@ -222,19 +237,19 @@ class Mesnet:
         default=0, ge=0, description="instead of share_validation; the paper: 9, 24"
     )
     l2: float = Field(default=0.01, ge=0, description="lambda of the squared weights in the loss")
-    t_cpn: float = Field(default=0.5, ge=0, le=1, description="least score of a proposal")
-    t_crn: float = Field(default=0.5, ge=0, le=1, description="least score of a regressed one")
-    t_nms: float | None = Field(
+    t_cpn: float = decoding(default=0.5, ge=0, le=1, description="least score of a proposal")
+    t_crn: float = decoding(default=0.5, ge=0, le=1, description="least score of a regressed one")
+    t_nms: float | None = decoding(
         default=0.5, ge=0, le=1, description="overlap that is suppressed; none: no suppression"
     )
-    nms: Literal["greedy", "simultaneous"] = Field(
+    nms: Literal["greedy", "simultaneous"] = decoding(
         default="greedy",
         description="whether what is itself suppressed suppresses nothing, or does (authors' tool)",
     )
-    module: Literal["crn", "cpn"] = Field(
+    module: Literal["crn", "cpn"] = decoding(
         default="crn", description="intervals that are reported: regressed ones, or proposals"
     )
-    decode: Literal["inverse", "proposal_length"] = Field(
+    decode: Literal["inverse", "proposal_length"] = decoding(
         default="inverse",
         description="length that offsets are parts of: the expression's (exact inverse of the "
         "training targets), or the proposal's",
@@ -249,6 +264,7 @@ class Mesnet:
 class Cnn3d:
     """Two-stream 3D-CNN; see `spotjax/systems/cnn3d.py` for the deviations.  k counts rows."""
 
+    title: ClassVar[str] = "3D-CNN"
     name: Literal["cnn3d"] = "cnn3d"
     size: int = Field(default=112, ge=32, description="side of a crop in px, as in features.size")
     streams: Literal["both", "micro", "macro"] = Field(
@@ -262,8 +278,8 @@ class Cnn3d:
         default=(3, 9), description="k drawn in training, near pair; SAMM-LV: 25,75"
     )
     skips_macro: Range = Field(default=(16, 50), description="the same, far pair; SAMM-LV: 200,400")
-    k_micro: int = Field(default=6, ge=1, description="k in scoring, near pair; SAMM-LV: 37")
-    k_macro: int = Field(default=19, ge=1, description="the same, far pair; SAMM-LV: 217")
+    k_micro: int = scoring(default=6, ge=1, description="k in scoring, near pair; SAMM-LV: 37")
+    k_macro: int = scoring(default=19, ge=1, description="the same, far pair; SAMM-LV: 217")
     stride: int = Field(
         default=1,
         ge=1,
@@ -293,19 +309,26 @@ class Cnn3d:
     positive: float = Field(
         default=1.0, gt=0, description="W: weight of frames in an expression; SAMM-LV: 3"
     )
-    order: int = Field(default=2, ge=1, le=8, description="of the Butterworth filter")
-    cutoff: float = Field(default=1.0, gt=0, description="of the filter, in cycles per k rows")
-    threshold_rule: Literal["youden", "corner", "f1"] = Field(
+    order: int = decoding(default=2, ge=1, le=8, description="of the Butterworth filter")
+    cutoff: float = decoding(default=1.0, gt=0, description="of the filter, in cycles per k rows")
+    threshold_rule: Literal["youden", "corner", "f1"] = decoding(
         default="youden",
         description="how evaluation.threshold_choice picks: largest TPR - FPR of frames, nearest "
         "to the corner of the ROC, or (ours) best F1 of intervals",
     )
-    threshold_micro: float = Field(
+    threshold_micro: float = decoding(
         default=0.5, ge=0, le=1, description="least smoothed score, where not chosen"
     )
-    threshold_macro: float = Field(default=0.5, ge=0, le=1, description="the same for macro")
-    min_rows: int = Field(default=1, ge=1, description="shortest interval in rows")
+    threshold_macro: float = decoding(default=0.5, ge=0, le=1, description="the same for macro")
+    min_rows: int = decoding(default=1, ge=1, description="shortest interval in rows")
     formulation: Literal["shift", "conv"] = Field(
         default="shift",
         description="depthwise convolutions as shifted sums (fast on a CPU), or lax.conv",
     )
+
+
+AnySystem = Softnet | Spotformer | Sfamnet | Mesnet | Cnn3d
+"""What `Config.system` may be."""
+SECTIONS: dict[str, Any] = {kind.name: kind for kind in get_args(AnySystem)}
+TITLES: dict[str, str] = {name: kind.title for name, kind in SECTIONS.items()}
+"""Names in print by the systems' own names."""

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from spotjax import files, plots, published, report_page
 from spotjax.config import Cnn3d, SfamnetFeatures, Softnet, Spotformer
+from spotjax.config.systems import TITLES
 from spotjax.own import charts, movie, pictures
 from spotjax.own.charts import clock
 from spotjax.own.page_text import FLOWS, LOOKED, PAGE, STYLE
@@ -24,19 +25,6 @@ from spotjax.spotting import Spotting
 from spotjax.types import Detection
 from spotjax.writers import clean
 
-SYSTEMS = {
-    "softnet": "SOFTNet",
-    "sfamnet": "SFAMNet",
-    "spotformer": "SpotFormer",
-    "cnn3d": "3D-CNN",
-}
-TABLES = {
-    "softnet": ("2",),
-    "sfamnet": ("1", "4"),
-    "spotformer": ("I", "II"),
-    "cnn3d": ("2",),
-}
-"""The tables of each system's paper that say what it finds on videos of people not seen before."""
 OPTICAL = "features O"
 """SFAMNet's rows by optical flow alone, which is what a plain video gives."""
 ORIGINS = 3
@@ -62,7 +50,7 @@ def render(
 ) -> str:
     """The page as a string.  `taken` has the pictures; without `repeatable` there are none."""
     spotting = result.spotting
-    system = SYSTEMS.get(spotting.system, spotting.system)
+    system = TITLES.get(spotting.system, spotting.system)
     rows = [
         _row(spotting, number, d, taken.get(d)) for number, d in enumerate(spotting.detections, 1)
     ]
@@ -208,7 +196,7 @@ def _published(spotting: Spotting) -> list[dict[str, str]]:
         fits = (
             record.paper == printed.paper
             and record.system in printed.rows
-            and record.table in TABLES.get(spotting.system, ())
+            and record.table in printed.found
             and record.metric == "F1"
             and record.type in spotting.scores
         )
@@ -272,7 +260,7 @@ def _about_weights(spotting: Spotting, result: Result) -> Iterator[tuple[str, st
 
 def _about_method(spotting: Spotting, result: Result) -> Iterator[tuple[str, str]]:
     made = spotting.provenance
-    name, title = SYSTEMS.get(spotting.system, spotting.system), _title(spotting.system)
+    name, title = TITLES.get(spotting.system, spotting.system), _title(spotting.system)
     yield "system", title if title.startswith(name) else f"{name}: {title}"
     if made.get("flow", "none") != "none":
         yield "optical flow", FLOWS.get(made["flow"], made["flow"])
@@ -281,9 +269,7 @@ def _about_method(spotting: Spotting, result: Result) -> Iterator[tuple[str, str
     if limits:
         yield "thresholds", ", ".join(limits.values()) + ": least score of a peak"
     for key, value in made.get("decoding", {}).items():
-        meaning = report_page.MEANINGS.get(key, "")
-        if isinstance(meaning, Mapping):
-            meaning = meaning.get(str(value), "")
+        meaning = report_page.meaning(spotting.system, key, value)
         yield key.replace("_", " "), f"{value}" + (f": {meaning}" if meaning else "")
     libraries = ", ".join(f"{name} {number}" for name, number in made.get("libraries", {}).items())
     yield "program", f"spotjax {made.get('version', '')}" + (f"; {libraries}" if libraries else "")
