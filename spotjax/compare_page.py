@@ -8,26 +8,18 @@ from markupsafe import Markup
 
 from spotjax import plots
 from spotjax.comparison import Compared, Pair, Result, counted
-from spotjax.report_page import STYLE
+from spotjax.report_page import HEAD, STYLE
 from spotjax.svg import svg, text, ticks_of
 
-WIDTH, LEFT, RIGHT, LANE, HEAD = 760, 300, 70, 26, 22
+WIDTH, LEFT, RIGHT, LANE, TOP = 760, 300, 70, 26, 22
 DOTS = """
 .chart .seed { fill: var(--grey); opacity: .7; } .chart .zero { stroke: var(--dim);
   stroke-width: 1.4; } .chart .dot { fill: var(--ok); } .chart .unsure { fill: var(--grey); }
 """
 
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>Comparison</title>
-<style>{{ style }}</style>
-</head>
-<body>
-<header><h1>Comparison</h1>
+PAGE = (
+    HEAD
+    + """<header><h1>Comparison</h1>
 {% for line in about %}<p class="dim">{{ line }}</p>
 {% endfor %}
 </header>
@@ -69,11 +61,13 @@ find something: Holm's p takes that into account, for each expression type.{% en
 </body>
 </html>
 """
+)
 
 
 def render(compared: Sequence[Compared], about: Sequence[str]) -> str:
     """The page as a string."""
     return _ENVIRONMENT.from_string(PAGE).render(
+        title="Comparison",
         style=Markup(plots.CSS + STYLE + DOTS),
         about=about,
         holm=any(len(one.pairs) > 1 for one in compared),
@@ -141,7 +135,7 @@ def differences_chart(one: Compared) -> str:
     limit = max([0.05, *map(abs, ends)])
     axis = _Axis(-limit, limit)
     out = axis.frame(len(one.pairs))
-    out.append(f'<path class="zero" d="M{axis.x(0):.1f} {HEAD}V{HEAD + LANE * len(one.pairs)}"/>')
+    out.append(f'<path class="zero" d="M{axis.x(0):.1f} {TOP}V{TOP + LANE * len(one.pairs)}"/>')
     for lane, pair in enumerate(one.pairs):
         first, second = pair.first.label, pair.second.label
         found, name = pair.found, f"{_short(first, 21)} − {_short(second, 21)}"
@@ -167,19 +161,19 @@ class _Axis:
 
     def middle(self, lane: int) -> float:
         """Height of a lane."""
-        return HEAD + (lane + 0.5) * LANE
+        return TOP + (lane + 0.5) * LANE
 
     def height(self, lanes: int) -> float:
         """Of the chart."""
-        return HEAD + LANE * lanes + 6
+        return TOP + LANE * lanes + 6
 
     def frame(self, lanes: int) -> list[str]:
         """Grid and numbers."""
         out = []
         for tick in self.ticks:
-            x, bottom = self.x(tick), HEAD + LANE * lanes
-            out.append(f'<path class="grid" d="M{x:.1f} {HEAD}V{bottom}"/>')
-            out.append(text(x, HEAD - 6, f"{tick:g}", "mid"))
+            x, bottom = self.x(tick), TOP + LANE * lanes
+            out.append(f'<path class="grid" d="M{x:.1f} {TOP}V{bottom}"/>')
+            out.append(text(x, TOP - 6, f"{tick:g}", "mid"))
         return out
 
     def dot(

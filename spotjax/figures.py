@@ -18,7 +18,7 @@ from markupsafe import Markup
 from spotjax import figure_data, figure_scores, figure_timeline, figure_training, files, plots
 from spotjax.errors import UserError, command, one_line
 from spotjax.figure_data import Figure, Opened, Source
-from spotjax.report_page import STYLE
+from spotjax.report_page import HEAD, STYLE
 from spotjax.svg_file import standalone
 
 EXTRA = """
@@ -33,17 +33,10 @@ FROM_FILES: dict[str, Callable[[Source], Iterator[Figure]]] = {
 WITH_DATA = ("gradcam", "pca", "timelines")
 """Groups that also need the run's shards."""
 
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>{{ title }}</title>
-<style>{{ style }} figure > a > img { max-width: 100%; height: auto; }</style>
-</head>
-<body>
-<header><h1>{{ title }}</h1><p class="dim">{{ lead }}</p>
+IMAGES = " figure > a > img { max-width: 100%; height: auto; }"
+PAGE = (
+    HEAD
+    + """<header><h1>{{ title }}</h1><p class="dim">{{ lead }}</p>
 <nav>{% for figure in figures if not figure.name.startswith("timeline_") %}
 <a href="#{{ figure.name }}">{{ figure.title }}</a>
 {% endfor %}</nav></header>
@@ -60,6 +53,7 @@ alt="{{ figure.title }}"></a><figcaption>{{ figure.text }}</figcaption></figure>
 </body>
 </html>
 """
+)
 
 
 @command
@@ -153,7 +147,7 @@ def page(source: Source, found: Sequence[Figure], left_out: dict[str, str]) -> s
         title=f"Figures of {about['name']}",
         lead=f"{about['system']} on {about['data_set']}, rule {about['rule']}, "
         f"IoU >= {about['iou']:g}; scores of {figure_data.epochs_of(source)}.",
-        style=Markup(plots.CSS + STYLE),
+        style=Markup(plots.CSS + STYLE + IMAGES),
         figures=found,
         left_out=left_out,
     )
