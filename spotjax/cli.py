@@ -12,7 +12,7 @@ import difflib
 import json
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,45 @@ from spotjax import config as config_lib
 from spotjax.config import Config, Sfamnet, SfamnetFeatures
 from spotjax.errors import UserError
 
+OF_A_SYSTEM = ("system.", "features.")
+"""Sections whose keys depend on the system."""
+
 
 def parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """An argument parser whose help also lists every config key with type, default, meaning."""
-    lines = ["config keys (override with --config.KEY=VALUE):"]
-    lines += [f"  {key:<32} {kind:<24} {text}" for key, kind, text in describe(Config)]
+    """An argument parser whose help also lists the config keys with type, value and meaning."""
     return argparse.ArgumentParser(
         prog=prog,
         description=description,
-        epilog="\n".join(lines),
+        epilog=_about_keys(None),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def _about_keys(config: Config | None) -> str:
+    """The keys of a config with its values; without one those that all configs have."""
+    rows = describe(Config, of=config)
+    if config is None:
+        rows = [row for row in rows if not row[0].startswith(OF_A_SYSTEM)]
+        last = "With --config FILE before --help also the keys of its system and features."
+    else:
+        last = f"These are the keys and values of {config.name}; other systems have others."
+    lines = ["config keys (override with --config.KEY=VALUE):"]
+    lines += [f"  {key:<32} {kind:<24} {text}" for key, kind, text in rows]
+    return "\n".join([*lines, "", last])
+
+
+def _named_config(argv: Sequence[str]) -> Config | None:
+    """The config that a command line names by --config or --workdir; None if there is none."""
+    parts = [part for word in argv for part in word.split("=", 1)]
+    for option, inside in (("--config", ""), ("--workdir", "config.json")):
+        if option in parts[:-1]:
+            path = Path(parts[parts.index(option) + 1], inside)
+            try:
+                return load_config(str(path))
+            except UserError:
+                continue
+    return None
 
 
 def parse(
@@ -45,6 +72,8 @@ def parse(
 
     Raises UserError for an argument that is neither.
     """
+    if {"-h", "--help"} & set(argv):
+        argument_parser.epilog = _about_keys(_named_config(argv))
     options, rest = argument_parser.parse_known_args(argv)
     overrides: list[str] = []
     position = 0
@@ -185,15 +214,20 @@ def _refuse_mixture(config: Config) -> None:
             )
 
 
-def describe(kind: Any, prefix: str = "") -> list[tuple[str, str, str]]:
-    """`(key, type, "default; meaning")` of every key below the section `kind`."""
+def describe(kind: Any, prefix: str = "", of: Any = None) -> list[tuple[str, str, str]]:
+    """`(key, type, "[default] meaning")` of every key below the section `kind`.
+
+    `of` is such a section: then its own values take the place of defaults, and of the sections
+    that may stand at one place only the one that does is told.
+    """
     hints = typing.get_type_hints(kind)
     rows: list[tuple[str, str, str]] = []
     for field in dataclasses.fields(kind):
         sections = [k for k in _options(hints[field.name]) if dataclasses.is_dataclass(k)]
-        for one in sections:
-            tag = f"({getattr(one, 'name', '')}) " if len(sections) > 1 else ""
-            below = describe(one, f"{prefix}{field.name}.")
+        value = getattr(of, field.name, None)
+        for one in sections if value is None else [k for k in sections if type(value) is k]:
+            tag = f"({getattr(one, 'name', '')}) " if len(sections) > 1 and of is None else ""
+            below = describe(one, f"{prefix}{field.name}.", value)
             rows += [(key, name, tag + text) for key, name, text in below]
         if sections:
             continue
@@ -202,6 +236,7 @@ def describe(kind: Any, prefix: str = "") -> list[tuple[str, str, str]]:
         text = getattr(info, "description", None)
         if text is None:
             continue
+        default = default if of is None else value
         shown = "" if default is PydanticUndefined else f"[{default}] "
         rows.append((prefix + field.name, _type_name(hints[field.name]), shown + text))
     return rows

@@ -1,6 +1,7 @@
 """Each config loads, says what it is, and builds; overrides are typed and checked."""
 
 import json
+import re
 from pathlib import Path
 
 import jax
@@ -156,8 +157,22 @@ def test_arguments_that_are_no_overrides_are_refused():
         cli.parse(parser, ["--config.a"])
 
 
-def test_help_lists_every_key():
+def test_help_lists_the_keys_of_all_configs_or_every_key_of_one(tmp_path, capsys):
+    rows = cli.describe(config.Config)
+    assert all(len(meaning) > 10 for _, _, meaning in rows)
     text = cli.parser("p", "d").format_help()
-    for key, _, meaning in cli.describe(config.Config):
-        assert key in text and len(meaning) > 10
     assert "train.learning_rate" in text and "[0.0005]" in text
+    assert all((f"  {key} " in text) is not key.startswith(cli.OF_A_SYSTEM) for key, _, _ in rows)
+
+    def helped(*words):
+        with pytest.raises(SystemExit):
+            cli.parse(cli.parser("p", "d"), [*words, "--help"])
+        return capsys.readouterr().out
+
+    demo = cli.load_config("configs/mesnet_demo.py")
+    (tmp_path / "config.json").write_text(json.dumps({"config": config.to_dict(demo)}))
+    own = helped("--config", "configs/mesnet_demo.py")
+    assert "system.t_crn" in own and "features.flow_size" in own and "system.p " not in own
+    assert re.search(r"train.learning_rate +float +\[0.0003\]", own)
+    assert helped(f"--workdir={tmp_path}") == own
+    assert helped("--config", "nowhere.py") == helped() == text
