@@ -16,6 +16,7 @@ from pathlib import Path
 
 from spotjax import compare_page, files, paired, run_counts
 from spotjax.comparison import Compared, Method, Terms, compare, counted, grouped, terms_of
+from spotjax.config import EXPRESSION_TYPES
 from spotjax.errors import UserError, command
 from spotjax.headline import ORACLE
 from spotjax.matching import RULES
@@ -65,6 +66,13 @@ def _arguments() -> argparse.ArgumentParser:
         "  python -m spotjax.compare runs/demo runs/spotformer_demo\n"
         "  python -m spotjax.compare runs/demo runs/demo:strain_sum\n"
         "  python -m spotjax.compare runs/a_seed=0 runs/a_seed=1 runs/b_seed=0 runs/b_seed=1",
+        epilog="difference  F1 of the first minus F1 of the second, over all subjects' counts\n"
+        "95 %        what the difference is when subjects are drawn again and again, with\n"
+        "            replacement, the same ones for both methods\n"
+        "p           how often it would be as large if each subject's two results were\n"
+        "            exchanged at random, which changes nothing where methods do not differ\n"
+        "p (Holm)    the same, corrected for the number of pairs of the type: a small p among\n"
+        "            many is to be expected",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -112,6 +120,12 @@ def about_lines(base: Scored, methods: Sequence[Method], terms: Terms) -> Iterat
     for method in methods:
         if method.oracle:
             yield f"{method.label}: oracle, {ORACLE}"
+    for type in EXPRESSION_TYPES:
+        spotting = [any(type in one.types for one in method.members) for method in methods]
+        if any(spotting) and not all(spotting):
+            without = [m.label for m, there in zip(methods, spotting, strict=True) if not there]
+            does, stands = ("does", "stands") if len(without) == 1 else ("do", "stand")
+            yield f"{type}: {', '.join(without)} {does} not spot it and {stands} in no row of it"
     if len(methods) == 1:
         yield "all runs are seeds of one configuration: --apart compares them with each other"
 
@@ -126,13 +140,13 @@ def lines(compared: Sequence[Compared]) -> Iterator[str]:
         yield ""
         yield (
             f"{one.type:<{wide}}{'F1':>9}{'± seeds' if seeds else '':>9}{'95 %':>18}"
-            f"{'TP/FP/FN':>17}"
+            f"{'TP/FP/FN':>18}"
         )
         for result in one.results:
             spread = f"± {result.std:.4f}" if len(result.each) > 1 else ""
             yield (
                 f"{result.method.label:<{wide}}{result.f1:>9.4f}{spread:>9}"
-                f"{f'{result.low:.3f} to {result.high:.3f}':>18}{counted(result):>17}"
+                f"{f'{result.low:.3f} to {result.high:.3f}':>18}{counted(result):>18}"
             )
         several = len(one.pairs) > 1
         if one.pairs:

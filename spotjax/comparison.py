@@ -173,4 +173,4 @@ def _result(method: Method, type: str, terms: Terms) -> Result:
 def counted(result: Result, joint: str = "/") -> str:
     """tp, fp, fn: means over the runs."""
     sums = result.counts.sum(axis=1).mean(axis=0)[:3]
-    return joint.join(f"{value:.4g}" for value in sums)
+    return joint.join(f"{value:.1f}".removesuffix(".0") for value in sums)

@@ -90,12 +90,14 @@ def test_several_pairs_are_corrected(tmp_path, capsys):
     assert [float(row["p_holm"]) for row in pairs] == [min(1, 3 * x) for x in p]
 
 
-def test_a_system_of_one_type_is_compared_by_that(tmp_path):
+def test_a_system_of_one_type_is_compared_by_that(tmp_path, capsys):
     both = write_run(tmp_path / "a")
     micro = write_run(tmp_path / "b", FALSE[1:], "configs/mesnet_demo.py")
     assert compare.main([str(both), str(micro), "--out", str(tmp_path)]) == 0
     differences = [row["type"] for row in rows_of(tmp_path) if row["kind"] == "difference"]
     assert differences == ["micro"]
+    told = f"macro: {micro} does not spot it and stands in no row of it"
+    assert told in capsys.readouterr().out and told in (tmp_path / "comparison.html").read_text()
 
 
 def test_another_rule_and_iou(tmp_path, capsys):
