@@ -34,11 +34,11 @@ TYPES = ("macro", "micro", "overall")
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
-    """Overrides of configs/demo.py for a small set whose shards are made once."""
+    """Overrides of configs/demo.py for a small set, which the first training renders."""
     if not _has_dlib():
         pytest.skip("the extra [landmarks] is not installed")
     folder = tmp_path_factory.mktemp("rendered")
-    overrides = [
+    return [
         f"data.synthetic.root={folder / 'videos'}",
         f"data.shards={folder / 'shards'}",
         "data.synthetic.subjects=6",
@@ -48,9 +48,6 @@ def rendered(tmp_path_factory):
         "evaluation.chance_draws=20",
         "evaluation.bootstrap=200",
     ]
-    prepared = run("data_prep", "--config", "configs/demo.py", *flags(overrides))
-    assert prepared.returncode == 0, prepared.stderr
-    return overrides
 
 
 def _has_dlib():
@@ -142,8 +139,8 @@ def test_a_run_writes_everything_it_promises(finished, rendered):
 def test_the_same_command_again_changes_nothing(finished, rendered):
     workdir, _ = finished
     before = (workdir / "intervals.csv").read_text(), (workdir / "log.jsonl").read_text()
-    done = run("spotjax.train", *train_words(rendered, workdir))
-    assert done.returncode == 0
+    done = commands.run("spotjax.train", *train_words(rendered, workdir))
+    assert done.returncode == 0, done.stderr
     assert before == ((workdir / "intervals.csv").read_text(), (workdir / "log.jsonl").read_text())
     lines = [json.loads(line) for line in before[1].splitlines()]
     assert [(line["problem"], line["epoch"]) for line in lines] == [
@@ -267,12 +264,17 @@ def spotting(config, dataset, variables, system):
     return evaluation.table(dataset.videos, found, Evaluate())["macro"]
 
 
-def trained_on(config, dataset, system):
+def trained_on(config, datasets, system):
+    """Variables of the folds of each data set; other labels of the same videos: one program."""
     mesh = folds_lib.make_mesh()
-    members = plans.loso(system, dataset, "macro", Train())
-    members, arrays = training.place(system, "macro", dataset.streams, members, mesh)
+    members = [fold for data in datasets for fold in plans.loso(system, data, "macro", Train())]
+    members, arrays = training.place(system, "macro", datasets[0].streams, members, mesh)
     epochs = training.train_folds(system, "macro", members, arrays, config.train, mesh)
-    return list(epochs)[-1].states
+    variables, count = list(epochs)[-1].states.variables, len(datasets[0].subjects)
+    return [
+        jax.tree.map(lambda leaf, n=n: leaf[n * count : (n + 1) * count], variables)
+        for n in range(len(datasets))
+    ]
 
 
 def moved(video, shift):
@@ -298,15 +300,16 @@ def test_trained_beats_the_control_and_broken_training_does_not(finished, render
     }
     trained = checkpoints.read_finished(finished[0], "macro")
     assert trained.subjects == list(dataset.subjects)
-    results = {"true": spotting(config, dataset, trained.variables, system)}
-    for name, learnt in labels.items():
-        with optimised():
-            variables = trained_on(config, learnt, system).variables
-        results[name] = spotting(config, dataset, variables, system)
     untrained = folds_lib.init_state(
         system, folds_lib.make_optimizer(config.train), 0, [0] * len(dataset.subjects)
     )
-    results["untrained"] = spotting(config, dataset, untrained.variables, system)
+    with optimised():
+        learnt = trained_on(config, list(labels.values()), system)
+        variables = dict(zip(labels, learnt, strict=True))
+        variables |= {"true": trained.variables, "untrained": untrained.variables}
+        results = {
+            name: spotting(config, dataset, mine, system) for name, mine in variables.items()
+        }
     strain = spot_baseline("strain_sum", dataset, config, dataset.videos, system.types)
     free = evaluation.table(dataset.videos, strain, Evaluate())
     chance = evaluation.chance(dataset.videos, strain, Evaluate(chance_draws=20), 0)

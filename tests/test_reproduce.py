@@ -464,8 +464,10 @@ def test_a_table_of_a_tiny_rendered_set(tmp_path, monkeypatch, capsys):
     """Features, trainings, scores and the table, but for the processes."""
     overrides = [
         f"data.synthetic.root={tmp_path / 'videos'}", f"data.shards={tmp_path / 'shards'}",
+        "data.jobs=1",
         "data.synthetic.subjects=3", "data.synthetic.videos=1", "data.synthetic.seconds=6",
-        "train.epochs=1", "train.updates=2", "train.devices=1", "evaluation.bootstrap=0", "evaluation.chance_draws=2",
+        "train.epochs=1", "train.updates=2", "train.devices=1",
+        "evaluation.bootstrap=0", "evaluation.chance_draws=2",
     ]  # fmt: skip
 
     def in_process(units, jobs):

@@ -40,6 +40,7 @@ def shared_words(folder: Path) -> list[str]:
     return [
         "--config.features.face.backend=csv", f"--config.features.face.csv={folder / 'landmarks'}",
         "--config.evaluation.bootstrap=0", "--config.evaluation.chance_draws=2",
+        "--config.data.jobs=1",
     ]  # fmt: skip
 
 

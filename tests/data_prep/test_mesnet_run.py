@@ -42,6 +42,7 @@ def words(folder: Path, workdir: str, *more: str) -> list[str]:
         "--config", "configs/mesnet_demo.py", "--workdir", str(folder / workdir),
         f"--config.data.root={folder / 'set'}", f"--config.data.shards={folder / 'shards'}",
         "--config.features.face.backend=csv", f"--config.features.face.csv={folder / 'landmarks'}",
+        "--config.data.jobs=1",
         "--config.features.size=32", "--config.features.flow_size=64", "--config.system.size=32",
         "--config.system.clips_micro=1", "--config.system.clips_macro=0",
         "--config.system.t_crn=0",

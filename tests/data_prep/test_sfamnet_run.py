@@ -26,9 +26,10 @@ def words(made: Path, workdir: str, *more: str) -> tuple[str, ...]:
     return (
         "--config", "configs/sfamnet_demo.py", "--workdir", str(made / workdir),
         f"--config.data.root={made / 'set'}", f"--config.data.shards={made / 'shards'}",
-        "--config.data.sample_every=3", "--config.data.sample_rule=floor",
+        "--config.data.sample_every=3", "--config.data.sample_rule=floor", "--config.data.jobs=1",
         "--config.train.devices=1", "--config.evaluation.bootstrap=0",
-        "--config.evaluation.chance_draws=2", "--config.train.epochs=3", *more,
+        "--config.evaluation.chance_draws=2", "--config.train.epochs=3",
+        "--config.train.batch=16", *more,
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # flow between neighbours: a tenth of the time
         "--config", "configs/spotformer_demo.py:adjacent", "--workdir", str(folder / "run"),
         f"--config.data.root={root}", f"--config.data.shards={folder / 'shards'}",
+        "--config.data.jobs=1",
         "--config.features.face.backend=csv", f"--config.features.face.csv={folder / 'landmarks'}",
         "--config.system.width=16", "--config.system.head_width=4", "--config.system.mlp_width=16",
         "--config.train.epochs=2", "--config.train.score_every=1", "--config.train.validation=1",
