@@ -13,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from spotjax import evaluation, rundir, train
-from spotjax.curves import chosen_options, decode_video, score_run
+from spotjax import train
+from spotjax.counting import evaluation
 from spotjax.data import shards
+from spotjax.loso import rundir
+from spotjax.loso.curves import chosen_options, decode_video, score_run
 from spotjax.systems import build
 from spotjax.types import Dataset
 

@@ -28,8 +28,8 @@ from jax import lax
 
 from benchmarks import common
 from benchmarks.common import Run
-from spotjax import losses, train
-from spotjax.systems import cnn3d_images
+from spotjax import train
+from spotjax.systems import cnn3d_images, losses
 from spotjax.systems import cnn3d_net as net
 
 PARAMETERS = {"separable": 12_701, "regular": 13_090}

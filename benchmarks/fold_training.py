@@ -35,9 +35,10 @@ import optax
 from benchmarks import common
 from benchmarks.common import Run
 from benchmarks.steps import training_epoch
-from spotjax import scoring, train
+from spotjax import train
 from spotjax.config import Softnet, Train
 from spotjax.data import plans
+from spotjax.loso import scoring
 from spotjax.systems import build, softnet
 
 BATCH = 12

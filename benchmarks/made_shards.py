@@ -11,11 +11,12 @@ import numpy as np
 from tqdm import tqdm
 
 from spotjax import config as config_lib
-from spotjax import files, rundir
+from spotjax import files
 from spotjax.config import Config
 from spotjax.data import schema
 from spotjax.data.schema import Stream
 from spotjax.data.tfrecord import write_records
+from spotjax.loso import rundir
 
 STREAMS = {
     f"{name}_{type}": Stream(shape, dtype)

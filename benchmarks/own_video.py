@@ -26,8 +26,8 @@ from spotjax.data_prep.softnet import composite, geometry, masked
 from spotjax.data_prep.synthetic import generate
 
 from benchmarks import common
-from spotjax import weights
 from spotjax.own.scorer import Scorer, fit
+from spotjax.parameters import weights
 from spotjax.spot import DEMO
 
 FPS = 30

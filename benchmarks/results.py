@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from benchmarks import common
 from benchmarks.stages import Line, Stage
-from spotjax import svg
+from spotjax.pages import svg
 
 STYLE = """text { font: 13px sans-serif; fill: #222 } .end { text-anchor: end }
 .mid { text-anchor: middle; fill: #666 } .bar { fill: #4878a8 } .short { fill: #c8843c }

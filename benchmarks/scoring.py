@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks import common
 from benchmarks.common import Run
-from spotjax import metrics
-from spotjax.matching import RULES, VideoResult
+from spotjax.counting import metrics
+from spotjax.counting.matching import RULES, VideoResult
 
 
 def make_results(videos: int, predictions: int, truths: int) -> list[VideoResult]:

@@ -26,7 +26,8 @@ import optax
 
 from benchmarks import common
 from benchmarks.common import Run
-from spotjax import released, train
+from spotjax import train
+from spotjax.parameters import released
 from spotjax.systems import sfamnet_net as net
 
 PARAMETERS = 7_207
@@ -101,7 +102,7 @@ def our_outputs(shape: net.Shape, batch: Batch, steps: int) -> tuple[Run, int]:
 def torch_outputs(tensors: Any, images: Any) -> tuple[Any, Any]:
     """The release's network in PyTorch: score `[B]` and logits of `images` `[B, 3, 42, 42]`.
 
-    `tensors` by their names in its state dict (`spotjax.released`).
+    `tensors` by their names in its state dict (`spotjax.parameters.released`).
     """
     import torch  # type: ignore[import-not-found]
     from torch.nn import functional as F

@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from spotjax import losses
 from spotjax.config import Spotformer
-from spotjax.systems import spotformer
+from spotjax.systems import losses, spotformer
 from spotjax.systems import spotformer_net as net
 from spotjax.types import Samples
 

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 
 from benchmarks.common import Run
-from spotjax import folds as folds_lib
-from spotjax import training
 from spotjax.config import Train
 from spotjax.data import plans
+from spotjax.loso import folds as folds_lib
+from spotjax.loso import training
 from spotjax.types import System
 
 

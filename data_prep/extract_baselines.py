@@ -10,9 +10,9 @@ from functools import partial
 
 import numpy as np
 
-from spotjax import contrast
 from spotjax.config import Config, Face, Mdmd
 from spotjax.data.schema import Stream, sampled_k
+from spotjax.decoding import contrast
 from spotjax.errors import UserError
 
 from . import faces, lbp, mdmd

@@ -15,8 +15,8 @@ import numpy as np
 
 from spotjax.config import EXPRESSION_TYPES
 from spotjax.data.schema import Stream, sampled_k
+from spotjax.decoding.labels import half_mean_length
 from spotjax.errors import UserError
-from spotjax.labels import half_mean_length
 
 from .readers import RawDataset, RawVideo
 from .video import FileFrames, Frames, ImageFrames

@@ -3,7 +3,7 @@
 Local binary patterns of 8 neighbours on a circle of 3 px, uniform mapping u2 (59 bins), in 6x6
 blocks of the face; per block the chi-squared distance between a frame's histogram and the mean
 of those of the frames k before and k after it.  The training-free baseline of MEGC 2019;
-`spotjax.contrast` turns the features of a video into intervals.
+`spotjax.decoding.contrast` turns the features of a video into intervals.
 
 Deviations and decisions:
 

@@ -3,7 +3,7 @@
 The feature of MEGC 2020's baseline.  Of frame i and half-window k: how much larger is the motion
 F_{i-k} -> F_i than the motion F_{i-k} -> F_{i+k}, in the main direction of each block of the face?
 A movement that is out and back within the window gives a large value, one that goes on a negative
-one.  `spotjax.contrast` turns the features of a video into intervals.
+one.  `spotjax.decoding.contrast` turns the features of a video into intervals.
 
 Deviations and decisions:
 

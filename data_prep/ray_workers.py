@@ -15,7 +15,7 @@ import cv2
 from tqdm import tqdm
 
 from spotjax.errors import UserError, one_line
-from spotjax.runners import ray_cluster
+from spotjax.sweeps.runners import ray_cluster
 
 from .workers import Report
 

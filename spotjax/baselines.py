@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from spotjax import contrast, decode
 from spotjax.config import Config, Softnet
+from spotjax.decoding import contrast, decode
 from spotjax.types import Dataset, Detection, Video
 
 STRAIN_P = 0.5

@@ -16,18 +16,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spotjax import benchmark_picture, benchmark_table, files, headline, run_counts, rundir, sweep
 from spotjax import config as config_lib
+from spotjax import files, sweep
 from spotjax.baselines import BASELINES
-from spotjax.benchmark_table import Row
 from spotjax.cli import load_config, parse, parser
 from spotjax.config import EXPRESSION_TYPES, Config, cores
 from spotjax.config.systems import TITLES
+from spotjax.counting import headline, run_counts
+from spotjax.counting.run_counts import Scored
 from spotjax.data import schema
 from spotjax.errors import UserError, command
-from spotjax.report import BASELINE_NAMES
-from spotjax.run_counts import Scored
-from spotjax.sweep_plan import PLAIN, Run, parse_seeds, plan
+from spotjax.loso import rundir
+from spotjax.pages import benchmark_picture
+from spotjax.pages.report import BASELINE_NAMES
+from spotjax.sweeps import benchmark_table
+from spotjax.sweeps.benchmark_table import Row
+from spotjax.sweeps.sweep_plan import PLAIN, Run, parse_seeds, plan
 
 SYSTEMS = {
     "softnet": "configs/demo.py",

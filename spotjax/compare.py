@@ -1,7 +1,7 @@
 """`python -m spotjax.compare RUN RUN [RUN ...]`: do runs differ, on the same subjects?
 
 For each expression type the F1 of each method, and for each pair of methods the difference with
-its 95 % interval and p (`spotjax.paired`).  Runs that differ in nothing but the seed are one
+its 95 % interval and p (`counting.paired`).  Runs that differ in nothing but the seed are one
 method, the mean of its seeds.  `RUN:strain_sum` is a training-free method on that run's videos.  No
 network runs.  Writes OUT/comparison.csv and OUT/comparison.html.
 """
@@ -14,13 +14,15 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from spotjax import compare_page, files, paired, run_counts
-from spotjax.comparison import Compared, Method, Terms, compare, counted, grouped, terms_of
+from spotjax import files
 from spotjax.config import EXPRESSION_TYPES
+from spotjax.counting import paired, run_counts
+from spotjax.counting.comparison import Compared, Method, Terms, compare, counted, grouped, terms_of
+from spotjax.counting.headline import ORACLE
+from spotjax.counting.matching import RULES
+from spotjax.counting.run_counts import Scored
 from spotjax.errors import UserError, command
-from spotjax.headline import ORACLE
-from spotjax.matching import RULES
-from spotjax.run_counts import Scored
+from spotjax.pages import compare_page
 
 COLUMNS = (
     "kind", "type", "first", "second", "runs", "f1", "f1_std", "f1_min", "f1_max", "low", "high",

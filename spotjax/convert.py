@@ -2,7 +2,7 @@
 
 Reads a run directory of spotjax.train, SOFTNet's released Keras files and SFAMNet's released
 PyTorch files; neither Keras nor PyTorch is needed.  The file holds everything that spotting needs:
-`spotjax.weights` describes it.
+`spotjax.parameters.weights` describes it.
 """
 
 import argparse
@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from spotjax import released_files, released_weights, weights
 from spotjax.config import EXPRESSION_TYPES
 from spotjax.errors import UserError, command
+from spotjax.parameters import released_files, released_weights, weights
 
 HELP = """examples:
   a trained run:

@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spotjax import files, headline, protocol, rundir
+from spotjax import files, protocol
 from spotjax.baselines import BASELINES
 from spotjax.cli import override, parse, parser
 from spotjax.config import Config
-from spotjax.curves import chosen_curves, chosen_options
+from spotjax.counting import headline
 from spotjax.data import plans, schema, shards
 from spotjax.errors import UserError, command
+from spotjax.loso import rundir
+from spotjax.loso.curves import chosen_curves, chosen_options
 from spotjax.results import write_results
 from spotjax.systems import build
 from spotjax.types import Dataset, Detection, System, Video

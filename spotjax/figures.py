@@ -15,11 +15,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from spotjax import figure_data, figure_scores, figure_timeline, figure_training, files, plots
+from spotjax import files
 from spotjax.errors import UserError, command, one_line
-from spotjax.figure_data import Figure, Opened, Source
-from spotjax.report_page import HEAD, STYLE
-from spotjax.svg_file import standalone
+from spotjax.pages import figure_data, figure_scores, figure_timeline, figure_training, plots
+from spotjax.pages.figure_data import Figure, Opened, Source
+from spotjax.pages.report_page import HEAD, STYLE
+from spotjax.pages.svg_file import standalone
 
 EXTRA = """
 .chart .line { fill: none; stroke-width: 2.2; stroke-linejoin: round; }
@@ -126,7 +127,7 @@ def _makers(
     """The groups that this system has; why not the others goes into `left_out`."""
     if not wanted:
         return {}
-    from spotjax import figure_cam, figure_embedding  # import JAX
+    from spotjax.pages import figure_cam, figure_embedding  # import JAX
 
     modules: dict[str, Any] = {"gradcam": figure_cam, "pca": figure_embedding}
     makers: dict[str, Callable[[Source, Opened], Iterator[Figure]]] = {}

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from spotjax import rundir
 from spotjax.config import EXPRESSION_TYPES, Config, to_dict
 from spotjax.data import plans
+from spotjax.loso import rundir
 from spotjax.types import Dataset, Detection, System, Video
 
 

@@ -11,23 +11,16 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from spotjax import (
-    files,
-    published,
-    reproduce_fill,
-    reproduce_needs,
-    reproduce_table,
-    runners,
-    sweep,
-    sweep_plan,
-)
+from spotjax import files, sweep
 from spotjax.cli import parse, parser
 from spotjax.errors import UserError, command
-from spotjax.recipes import NOT_HERE, RECIPES
-from spotjax.reproduce_plan import all_runs, ask, data_roots
-from spotjax.reproduce_table import Table
-from spotjax.runners import Unit
-from spotjax.sweep_plan import Run
+from spotjax.papers import published, reproduce_fill, reproduce_needs, reproduce_table
+from spotjax.papers.recipes import NOT_HERE, RECIPES
+from spotjax.papers.reproduce_plan import all_runs, ask, data_roots
+from spotjax.papers.reproduce_table import Table
+from spotjax.sweeps import runners, sweep_plan
+from spotjax.sweeps.runners import Unit
+from spotjax.sweeps.sweep_plan import Run
 
 
 @command

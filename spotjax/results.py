@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spotjax import emotions, evaluation, export, files, protocol, report
+from spotjax import export, files, protocol
 from spotjax.config import Config
-from spotjax.curves import Curves, decode_video, write_curves
-from spotjax.matching import RULES
-from spotjax.recognition import class_of
-from spotjax.tracks import Spotted, Track, Truth, VideoReport
+from spotjax.counting import emotions, evaluation
+from spotjax.counting.matching import RULES
+from spotjax.counting.recognition import class_of
+from spotjax.loso.curves import Curves, decode_video, write_curves
+from spotjax.pages import report
+from spotjax.pages.tracks import Spotted, Track, Truth, VideoReport
 from spotjax.types import Dataset, Detection, System, Video
 
 

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from spotjax import evaluate, evaluation
+from spotjax import evaluate
 from spotjax.baselines import BASELINES
 from spotjax.config import EXPRESSION_TYPES, Config
+from spotjax.counting import evaluation
+from spotjax.counting.matching import VideoResult
+from spotjax.counting.run_counts import Scored
 from spotjax.data import shards
+from spotjax.decoding.intervals import as_array
 from spotjax.errors import UserError
-from spotjax.intervals import as_array
-from spotjax.matching import VideoResult
-from spotjax.run_counts import Scored
 from spotjax.systems import build
 from spotjax.types import Dataset, Detection, Video
 

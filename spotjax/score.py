@@ -15,13 +15,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spotjax import files, interval_files, metrics, recognition
+from spotjax import files
 from spotjax.config import EXPRESSION_TYPES
+from spotjax.counting import interval_files, metrics, recognition
+from spotjax.counting.interval_files import IntervalRow
+from spotjax.counting.matching import RULES, Counts
+from spotjax.counting.recognition import (
+    CLASSES,
+    NEUTRAL,
+    RECOGNITION_RULES,
+    Analysis,
+    EmotionResult,
+)
+from spotjax.counting.score_inputs import Case, Cases, Inputs, cases_of, load, nearest
 from spotjax.errors import UserError, command
-from spotjax.interval_files import IntervalRow
-from spotjax.matching import RULES, Counts
-from spotjax.recognition import CLASSES, NEUTRAL, RECOGNITION_RULES, Analysis, EmotionResult
-from spotjax.score_inputs import Case, Cases, Inputs, cases_of, load, nearest
 
 
 class Scored(NamedTuple):

@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from spotjax import weights
 from spotjax.errors import UserError, command
 from spotjax.own import service_page
 from spotjax.own.service import FLOWS, SUFFIXES, Desk
+from spotjax.parameters import weights
 from spotjax.spot import DEMO
 
 HERE = "127.0.0.1"

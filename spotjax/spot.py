@@ -14,11 +14,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from spotjax import files, weights, writers
+from spotjax import files, writers
 from spotjax.errors import UserError, command
 from spotjax.own import page
 from spotjax.own.run import Progress, Result, spot_source
 from spotjax.own.store import Store
+from spotjax.parameters import weights
 from spotjax.spotting import Spotting
 from spotjax.types import Detection
 

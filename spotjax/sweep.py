@@ -14,12 +14,16 @@ from typing import Any
 import pydantic
 
 from spotjax import config as config_lib
-from spotjax import files, run_tables, rundir, runners, sweep_page, sweep_plan, sweep_table
+from spotjax import files
 from spotjax.cli import load_config, parse, parser
 from spotjax.config import Config
 from spotjax.errors import UserError, command
-from spotjax.runners import Unit
-from spotjax.sweep_plan import PLAIN, Run
+from spotjax.loso import rundir
+from spotjax.pages import sweep_page
+from spotjax.papers import run_tables
+from spotjax.sweeps import runners, sweep_plan, sweep_table
+from spotjax.sweeps.runners import Unit
+from spotjax.sweeps.sweep_plan import PLAIN, Run
 
 PROGRAM_RUNS = 8
 """Trainings that share a program unless told otherwise."""

@@ -13,11 +13,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from spotjax import export, files, published
+from spotjax import export, files
 from spotjax.config import EXPRESSION_TYPES
 from spotjax.errors import UserError, command
-from spotjax.published import Counts, Record
-from spotjax.run_tables import Compared, compare_all
+from spotjax.papers import published
+from spotjax.papers.published import Counts, Record
+from spotjax.papers.run_tables import Compared, compare_all
 
 WIDTH = 100
 TYPES = (*EXPRESSION_TYPES, "overall", None)

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from spotjax import config as config_lib
-from spotjax import evaluate, hosts, rundir, runs, start, train
+from spotjax import evaluate, train
 from spotjax.cli import load_config, parse, parser
 from spotjax.config import EXPRESSION_TYPES, Config
 from spotjax.data import schema, shards
 from spotjax.errors import UserError, command
 from spotjax.files import flat
+from spotjax.loso import hosts, rundir, runs, start
 from spotjax.systems import build
 
 OWN = (

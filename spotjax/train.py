@@ -21,11 +21,12 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from spotjax import evaluate, feeding, files, folds, hosts, rundir, runs, start, training
+from spotjax import evaluate, files
 from spotjax.cli import load_config, parse, parser
 from spotjax.config import EXPRESSION_TYPES, Config, Train, cores
 from spotjax.data import plans, schema, shards
 from spotjax.errors import UserError, command
+from spotjax.loso import feeding, folds, hosts, rundir, runs, start, training
 from spotjax.systems import build
 from spotjax.types import Dataset, System
 

@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from spotjax import checkpoints, files, headline, protocol, rundir, scoring, train
+from spotjax import files, protocol, train
 from spotjax.cli import load_config, parse, parser
 from spotjax.config import Baselines, Config
 from spotjax.config import to_dict as config_to_dict
-from spotjax.curves import Curves, chosen_options, tuned
+from spotjax.counting import headline
 from spotjax.data import schema, shards
 from spotjax.errors import UserError, command
+from spotjax.loso import checkpoints, rundir, scoring
+from spotjax.loso.curves import Curves, chosen_options, tuned
 from spotjax.results import write_results
 from spotjax.systems import build
 from spotjax.types import Dataset, System

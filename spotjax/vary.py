@@ -18,14 +18,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from spotjax import evaluation, files, headline, run_tables, rundir
+from spotjax import files
 from spotjax.cli import override, parse, parser, split_values
 from spotjax.config import EXPRESSION_TYPES, Config
 from spotjax.config.base import keys_that_change
-from spotjax.curves import Curves, decode_video
+from spotjax.counting import evaluation, headline
 from spotjax.data import plans
 from spotjax.errors import UserError, command
 from spotjax.evaluate import open_evaluated
+from spotjax.loso import rundir
+from spotjax.loso.curves import Curves, decode_video
+from spotjax.papers import run_tables
 from spotjax.score import chosen_rules
 from spotjax.systems import build
 from spotjax.types import Dataset, Detection, System, Video

@@ -26,7 +26,7 @@ import jax
 import pytest
 from toy import toy_dataset
 
-from spotjax import scoring
+from spotjax.loso import scoring
 from spotjax.types import Dataset
 
 if "device_count" not in os.environ.get("XLA_FLAGS", ""):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spotjax import tracks
+from spotjax.pages import tracks
 
 TRAINING = [
     {"problem": p, "epoch": e, "loss": {"s15": 1.0 / e, "s<16": 2.0 / e}}

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from spotjax import config as config_lib
-from spotjax import files, run_counts
+from spotjax import files
 from spotjax.cli import load_config
+from spotjax.counting import run_counts
 from spotjax.export import csv_text
 
 TRUTHS = (

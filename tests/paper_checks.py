@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spotjax import published
-from spotjax.published import Record, find
+from spotjax.papers import published
+from spotjax.papers.published import Record, find
 
 ANNOTATED = {"casme2": (300, 57), "samm_lv": (343, 159)}
 SOFTNET_ANNOTATED = {"casme2": (300, 57), "samm_lv": (333, 159)}

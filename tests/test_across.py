@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from toy import toy_clips, toy_dataset, toy_rgbd
 
-from spotjax import checkpoints, rundir, unseen
-from spotjax import folds as folds_lib
+from spotjax import unseen
 from spotjax.config import (
     Config,
     Evaluate,
@@ -21,6 +20,8 @@ from spotjax.config import (
     SpotformerFeatures,
     Train,
 )
+from spotjax.loso import checkpoints, rundir
+from spotjax.loso import folds as folds_lib
 from spotjax.systems import build
 
 EVALUATION = Evaluate(bootstrap=0, chance_draws=2)

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from made_runs import TRUTHS, VIDEOS, write_run
 
-from spotjax import benchmark, benchmark_picture, paired, run_counts, sweep
+from spotjax import benchmark, sweep
 from spotjax.benchmark import SYSTEMS
-from spotjax.benchmark_table import row_of, to_csv
 from spotjax.cli import load_config
 from spotjax.config import to_dict
+from spotjax.counting import paired, run_counts
 from spotjax.errors import UserError
+from spotjax.pages import benchmark_picture
+from spotjax.sweeps.benchmark_table import row_of, to_csv
 
 LOG = ({"problem": "macro", "epoch": 1, "seconds": 3.5},
        {"problem": "micro", "epoch": 1, "seconds": 4.0})  # fmt: skip

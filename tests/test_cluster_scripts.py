@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from spotjax import sweep, sweep_plan
+from spotjax import sweep
 from spotjax.cli import load_config, parse, parser
-from spotjax.hosts import announced
+from spotjax.loso.hosts import announced
+from spotjax.sweeps import sweep_plan
 
 ROOT = Path(__file__).parents[1]
 CLUSTER = ROOT / "configs" / "cluster"

@@ -7,8 +7,10 @@ import pytest
 from invented import svgs
 from made_runs import TRUTHS, VIDEOS, write_run
 
-from spotjax import compare, compare_page, comparison, run_counts
+from spotjax import compare
+from spotjax.counting import comparison, run_counts
 from spotjax.errors import UserError
+from spotjax.pages import compare_page
 
 MISSING = TRUTHS[1:]
 """One macro-expression of s1 less."""

@@ -43,7 +43,7 @@ def test_every_config_loads_documents_itself_and_builds(file):
 def test_the_rules_are_those_of_the_table():
     from typing import get_args
 
-    from spotjax.matching import RULES
+    from spotjax.counting.matching import RULES
 
     assert get_args(config.Rule) == tuple(RULES)
 

@@ -12,7 +12,8 @@ from test_rooms import JAX, SYSTEMS_MUST_NOT_KNOW, imports, known, roots
 
 import spotjax.config
 from data_prep import readers
-from spotjax import matching, systems
+from spotjax import systems
+from spotjax.counting import matching
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
@@ -52,7 +53,7 @@ def added(monkeypatch):
     module(monkeypatch, "data_prep/extract_brightness.py")
     clips = module(monkeypatch, "data_prep/readers/clips.py")
     monkeypatch.setitem(readers.LAYOUTS, "clips", readers.Layout(clips.read, clips.HOLDS))
-    rule = module(monkeypatch, "spotjax/matching.py")
+    rule = module(monkeypatch, "spotjax/counting/matching.py")
     monkeypatch.setitem(matching.RULES, "middle", rule.MIDDLE)
 
 
@@ -77,7 +78,7 @@ def test_each_part_is_shown_with_a_test():
         "spotjax/systems/linear.py",
         "data_prep/extract_brightness.py",
         "data_prep/readers/clips.py",
-        "spotjax/matching.py",
+        "spotjax/counting/matching.py",
     ]
     assert len(functions()) >= 7
 
@@ -141,7 +142,10 @@ def test_the_table_has_every_place_where_most_systems_are_named():
         for path in (ROOT / room).rglob("*.py")
         if len(named(path)) >= 4
     }
-    rules = {"spotjax/matching.py", "spotjax/config/experiment.py"}  # they have papers' names
+    rules = {
+        "spotjax/counting/matching.py",
+        "spotjax/config/experiment.py",
+    }  # they have papers' names
     assert found - rules <= places()
     for place in places():
         assert (ROOT / place).is_file(), place

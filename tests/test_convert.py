@@ -14,10 +14,11 @@ import torch_file
 from reference import shared_file
 from test_released import keras_tensors, made_up
 
-from spotjax import convert, released, released_files, weights
+from spotjax import convert
 from spotjax.config import Flow
-from spotjax.released_weights import FPS, K
-from spotjax.weights import load
+from spotjax.parameters import released, released_files, weights
+from spotjax.parameters.released_weights import FPS, K
+from spotjax.parameters.weights import load
 
 ROOT = Path(__file__).parents[1]
 KERAS = {

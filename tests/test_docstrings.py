@@ -125,7 +125,7 @@ def faults(tree, arrays=ARRAYS):
 def modules():
     """Every source by its path in the repository."""
     found = {str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in SOURCES}
-    assert {"spotjax/matching.py", "data_prep/faces.py"} <= set(found)
+    assert {"spotjax/counting/matching.py", "data_prep/faces.py"} <= set(found)
     return found
 
 

@@ -17,15 +17,16 @@ import numpy as np
 import pytest
 from compiling import optimised
 
-from spotjax import checkpoints, evaluation, training
-from spotjax import folds as folds_lib
 from spotjax.cli import load_config
 from spotjax.config import Evaluate, Train
-from spotjax.curves import decode_video
+from spotjax.counting import evaluation
+from spotjax.counting.matching import RULES
 from spotjax.data import plans, schema, shards
 from spotjax.evaluate import spot_baseline
-from spotjax.matching import RULES
-from spotjax.scoring import held_out_videos, score_problem
+from spotjax.loso import checkpoints, training
+from spotjax.loso import folds as folds_lib
+from spotjax.loso.curves import decode_video
+from spotjax.loso.scoring import held_out_videos, score_problem
 from spotjax.systems import build
 
 ROOT = Path(__file__).parents[1]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from spotjax import export, interval_files
+from spotjax import export
+from spotjax.counting import interval_files
 from spotjax.types import Detection, Interval, Video
 
 VIDEO = Video("s1", "v", 30.0, 0, 4, np.array([7, 9, 10, 14], np.int32),

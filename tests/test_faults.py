@@ -10,10 +10,11 @@ import pytest
 from toy import small_softnet, toy_dataset
 from toy_shards import write_shards
 
-from spotjax import checkpoints, runs, train
+from spotjax import train
 from spotjax.config import Config, Softnet, Train
 from spotjax.data import shards
 from spotjax.errors import UserError, command
+from spotjax.loso import checkpoints, runs
 
 MICRO = Softnet(types=("micro",))
 SYSTEM = small_softnet(types=("micro",))

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from made_runs import write_run
 
-from spotjax import evaluation, explain, figure_cam, figure_data, figure_embedding
 from spotjax.config import Spotformer
-from spotjax.curves import decode_video
-from spotjax.figure_cam import mean_maps, spots
-from spotjax.figure_data import Opened
-from spotjax.figure_embedding import CLASSES, pca, project
-from spotjax.systems import build, softnet
+from spotjax.counting import evaluation
+from spotjax.loso.curves import decode_video
+from spotjax.pages import figure_cam, figure_data, figure_embedding
+from spotjax.pages.figure_cam import mean_maps, spots
+from spotjax.pages.figure_data import Opened
+from spotjax.pages.figure_embedding import CLASSES, pca, project
+from spotjax.systems import build, explain, softnet
 from spotjax.systems import spotformer_net as net
 
 SMALL = ("system.width=8", "system.head_width=4", "system.heads=2", "system.mlp_width=8",

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from made_runs import TRUTHS, write_run
 
-from spotjax import figure_data, figure_scores, figures, files, metrics, png, svg_file
-from spotjax.figure_scores import best_overlaps, precision_recall
-from spotjax.matching import VideoResult
-from spotjax.svg import svg
+from spotjax import figures, files
+from spotjax.counting import metrics
+from spotjax.counting.matching import VideoResult
+from spotjax.pages import figure_data, figure_scores, png, svg_file
+from spotjax.pages.figure_scores import best_overlaps, precision_recall
+from spotjax.pages.svg import svg
 
 SPACE = "{http://www.w3.org/2000/svg}"
 LOG = [

@@ -15,24 +15,18 @@ import numpy as np
 import pytest
 from toy import toy_clips, toy_crops, toy_dataset, toy_rgbd
 
-from spotjax import (
-    clip_windows,
-    epoch_scores,
-    evaluate,
-    evaluation,
-    published,
-    reproduce,
-    reproduced,
-    rundir,
-    runners,
-    train,
-)
 from spotjax import config as config_lib
+from spotjax import evaluate, reproduce, train
 from spotjax.cli import load_config
-from spotjax.curves import decode_video, write_curves
+from spotjax.counting import evaluation
+from spotjax.decoding import clip_windows
 from spotjax.errors import UserError
-from spotjax.recipes import NOT_HERE, RECIPES
-from spotjax.reproduce_plan import How, Recipe, data_roots, how_of, places
+from spotjax.loso import epoch_scores, rundir
+from spotjax.loso.curves import decode_video, write_curves
+from spotjax.papers import published, reproduced
+from spotjax.papers.recipes import NOT_HERE, RECIPES
+from spotjax.papers.reproduce_plan import How, Recipe, data_roots, how_of, places
+from spotjax.sweeps import runners
 from spotjax.systems import build
 from spotjax.types import Detection
 

@@ -5,9 +5,10 @@ import sys
 import pytest
 from reference import shared_file
 
-from spotjax import score, score_inputs
-from spotjax.interval_files import VideoName
-from spotjax.matching import RULES
+from spotjax import score
+from spotjax.counting import score_inputs
+from spotjax.counting.interval_files import VideoName
+from spotjax.counting.matching import RULES
 
 PRED = """video,type,onset,offset,score
 a,macro,10,20,0.9

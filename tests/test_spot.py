@@ -10,8 +10,9 @@ import pytest
 from own_clips import bump, images, swing, write_clip
 
 import spotjax
-from spotjax import files, spot, weights
+from spotjax import files, spot
 from spotjax.errors import UserError
+from spotjax.parameters import weights
 
 
 @pytest.fixture(scope="module")

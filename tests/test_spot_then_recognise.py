@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from reference import shared_file
 
-from spotjax import recognition, two_curves
-from spotjax.intervals import as_array
-from spotjax.matching import RULES, Counts, VideoResult
-from spotjax.recognition import CLASSES, NEUTRAL, EmotionResult
-from spotjax.two_curves import Options
+from spotjax.counting import recognition
+from spotjax.counting.matching import RULES, Counts, VideoResult
+from spotjax.counting.recognition import CLASSES, NEUTRAL, EmotionResult
+from spotjax.decoding import two_curves
+from spotjax.decoding.intervals import as_array
+from spotjax.decoding.two_curves import Options
 
 
 @cache

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from spotjax import config as config_lib
-from spotjax import runners, sweep, train
+from spotjax import sweep, train
 from spotjax.cli import load_config, presets
 from spotjax.errors import UserError
+from spotjax.sweeps import runners
 
 CONFIG, DEMO = "configs/sfamnet_demo.py", "configs/demo.py"
 

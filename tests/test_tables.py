@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from spotjax import published, tables
+from spotjax import tables
+from spotjax.papers import published
 
 
 def run_folder(folder, **protocol):

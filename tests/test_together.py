@@ -10,10 +10,11 @@ from compiling import on_cpus
 from test_validated_training import ONE_STEP, scripted
 from toy import small_softnet, toy_clips
 
-from spotjax import checkpoints, rundir, runs, together, train
+from spotjax import together, train
 from spotjax.config import Baselines, Config, Evaluate, Softnet, Train
 from spotjax.data import plans
 from spotjax.errors import UserError
+from spotjax.loso import checkpoints, rundir, runs
 
 MICRO = Softnet(types=("micro",))
 PLAIN = Config(

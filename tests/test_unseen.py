@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from toy import toy_crops
 
-from spotjax import curves, evaluation, rundir, runs, scoring, train, unseen
+from spotjax import train, unseen
 from spotjax.config import Cnn3d, Cnn3dFeatures, Config, Data, Evaluate, Softnet, Train
-from spotjax.curves import decode_video
+from spotjax.counting import evaluation
 from spotjax.errors import UserError
+from spotjax.loso import curves, rundir, runs, scoring
+from spotjax.loso.curves import decode_video
 from spotjax.systems import build
 
 SYSTEM = Cnn3d(

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from spotjax import cli, clip_windows, evaluate, evaluation, results, rundir, vary
+from spotjax import cli, evaluate, results, vary
 from spotjax import config as config_lib
 from spotjax.config import (
     Cnn3d,
@@ -19,9 +19,12 @@ from spotjax.config import (
     Spotformer,
     SpotformerFeatures,
 )  # fmt: skip
-from spotjax.curves import decode_video, write_curves
+from spotjax.counting import evaluation
+from spotjax.counting.matching import RULES
+from spotjax.decoding import clip_windows
 from spotjax.errors import UserError
-from spotjax.matching import RULES
+from spotjax.loso import rundir
+from spotjax.loso.curves import decode_video, write_curves
 from spotjax.systems import build
 
 TYPES = ("macro", "micro", "overall")

@@ -13,8 +13,8 @@ import re
 from pathlib import Path
 
 from spotjax.config import Annotation, Data
+from spotjax.counting.recognition import FOUR_OF_SEVEN
 from spotjax.errors import UserError
-from spotjax.recognition import FOUR_OF_SEVEN
 
 from . import rules
 from .base import (

@@ -2,7 +2,7 @@
 
 A short video is one chart.  A longer one is an overview and rows of some seconds or minutes each,
 so that an expression of half a second can be seen.  The axis is the video's clock.  Classes are
-those of `spotjax.plots.CSS` and of `CSS` here; all text is escaped.
+those of `spotjax.pages.plots.CSS` and of `CSS` here; all text is escaped.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spotjax.plot_timeline import downsample
+from spotjax.pages.plot_timeline import downsample
+from spotjax.pages.svg import BAR, path, runs, svg, text
 from spotjax.spotting import Spotting
-from spotjax.svg import BAR, path, runs, svg, text
 from spotjax.types import Detection
 
 CSS = """

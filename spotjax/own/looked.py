@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from spotjax import explain, overlay, recognition
 from spotjax.config import Sfamnet, Softnet, Spotformer
+from spotjax.counting import recognition
 from spotjax.own.scorer import Fitted
-from spotjax.systems import sfamnet, sfamnet_net, spotformer_net
+from spotjax.pages import overlay
+from spotjax.systems import explain, sfamnet, sfamnet_net, spotformer_net
 from spotjax.types import Detection
 
 CHUNK = 16

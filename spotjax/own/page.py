@@ -14,13 +14,15 @@ import jax
 import jinja2
 from markupsafe import Markup
 
-from spotjax import files, plots, published, report_page
+from spotjax import files
 from spotjax.config import Cnn3d, SfamnetFeatures, Softnet, Spotformer
 from spotjax.config.systems import TITLES
 from spotjax.own import charts, movie, pictures
 from spotjax.own.charts import clock
 from spotjax.own.page_text import FLOWS, LOOKED, PAGE, STYLE
 from spotjax.own.run import Result
+from spotjax.pages import plots, report_page
+from spotjax.papers import published
 from spotjax.spotting import Spotting
 from spotjax.types import Detection
 from spotjax.writers import clean

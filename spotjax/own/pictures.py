@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spotjax import overlay
 from spotjax.config import Softnet
 from spotjax.own import looked
 from spotjax.own.run import Result
 from spotjax.own.scorer import Fitted
+from spotjax.pages import overlay
 from spotjax.types import Detection
 
 MOST = 200

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import spotjax
-from spotjax import decode
 from spotjax.config import to_dict
+from spotjax.decoding import decode
 from spotjax.own.scorer import LEAST_MICRO_FPS, Fitted, Scorer, fit
 from spotjax.own.store import Store
+from spotjax.parameters.weights import Weights
 from spotjax.spotting import Spotting
 from spotjax.types import Detection
-from spotjax.weights import Weights
 
 LIBRARIES = ("jax", "numpy", "opencv-contrib-python-headless", "dlib-bin")
 AHEAD = 2

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from spotjax import decode, scoring
 from spotjax.config import (
     EXPRESSION_TYPES,
     Config,
@@ -16,10 +15,12 @@ from spotjax.config import (
     SfamnetFeatures,
     SoftnetFeatures,
 )
+from spotjax.decoding import decode
 from spotjax.errors import UserError
+from spotjax.loso import scoring
+from spotjax.parameters.weights import Weights
 from spotjax.systems import build
 from spotjax.types import Detection, System, Video
-from spotjax.weights import Weights
 
 SLOWER = 0.9
 """Share of the trained frame rate below which windows of a fixed number of frames are too long."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from spotjax.errors import UserError, one_line
 from spotjax.own.worker import ENDS, Asked, State, keep, remove, work
-from spotjax.weights import Weights
+from spotjax.parameters.weights import Weights
 
 SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 """Videos that are taken."""

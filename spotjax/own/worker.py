@@ -86,7 +86,7 @@ class Asked(NamedTuple):
 def work(pipe: Connection, weights: Any) -> None:
     """Answer every `Asked` of `pipe` with `State`s up to one of `ENDS`, until the pipe is closed.
 
-    `weights` are `spotjax.weights.Weights`.  A programming error ends the process.
+    `weights` are `spotjax.parameters.weights.Weights`.  A programming error ends the process.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which closes the pipe
     import spotjax.data_prep.source

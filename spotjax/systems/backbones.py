@@ -15,7 +15,7 @@ before its batch norms and that do nothing; no ResNet-18 that we know has the pr
 | VGG-16 | 21, 10, 5, 2, 1 | 14,714,688 | 513 | 0 |
 
 Where the paper is silent: nothing is pre-trained, kernels begin as He's normal numbers; batch norm
-is `spotjax.layers.BatchNorm` (a tenth of each batch, 1e-5; Keras keeps 99 to 99.9 % of what was,
+is `systems.layers.BatchNorm` (a tenth of each batch, 1e-5; Keras keeps 99 to 99.9 % of what was,
 which a fold's few hundred updates would hardly leave); the stride of a ResNet-50 block is in its
 first 1x1 layer, as published.
 """
@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from spotjax.layers import BatchNorm, product
+from spotjax.systems.layers import BatchNorm, product
 
 Backbone = Literal["mobilenet_v2", "resnet18", "resnet50", "vgg16"]
 

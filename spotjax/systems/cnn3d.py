@@ -2,7 +2,7 @@
 
 Every frame is looked at together with a near and a far reference frame; both pairs pass the same
 network (`cnn3d_net`), which says whether the frame is inside a micro- or a macro-expression.
-Smoothed scores above a threshold become intervals (`spotjax.score_runs`).  No code was released.
+Smoothed scores above a threshold become intervals (`decoding.score_runs`).  No code was released.
 
 What the paper leaves open, and what is done here (each a key of the config):
   * the reference is k frames later, both ends clamped to the video; labels and scores are those of
@@ -30,10 +30,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spotjax import losses, score_runs
 from spotjax.config import Cnn3d
+from spotjax.decoding import score_runs
 from spotjax.systems import cnn3d_images as images_lib
 from spotjax.systems import cnn3d_net as net
+from spotjax.systems import losses
 from spotjax.systems.decoding import Decoding, labelled
 from spotjax.types import Samples, System, Video
 

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spotjax.layers import product
+from spotjax.systems.layers import product
 
 SIGMA, RADIUS = 4.0, 12
 """px: of both Gaussians of the contrast normalisation, and where they are cut (3 sigma)."""

@@ -39,8 +39,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from spotjax.errors import UserError
-from spotjax.layers import BatchNorm, Moments, at_a_time, dropped, joined, moments, product
 from spotjax.systems import cnn3d_images
+from spotjax.systems.layers import BatchNorm, Moments, at_a_time, dropped, joined, moments, product
 
 TIMES, TAPS, STRIDE = 2, 3, 2
 """Images of a clip; taps of a kernel along each axis; step in both directions of an image."""

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spotjax.decode import Curve
+from spotjax.decoding.decode import Curve
 from spotjax.types import Detection, Video
 
 BOTH = "both"

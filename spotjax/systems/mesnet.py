@@ -4,8 +4,8 @@ A clip of 100 flows becomes 470 windows of 7 to 15 flows.  The clip proposal net
 each whether it is a micro-expression; the classification-regression network (CRN) looks at the
 likely ones again and moves their ends.  Only micro-expressions are spotted; macro-expressions are
 negatives.  Before that the backbone learns to tell short clips of micro-expressions from others
-(`pretraining`, the stage before).  Networks: `mesnet_net`; training clips: `spotjax.clip_labels`;
-from window scores to intervals: `spotjax.clip_proposals`.
+(`pretraining`, the stage before).  Networks: `mesnet_net`; training clips: `decoding.clip_labels`;
+from window scores to intervals: `spotjax.decoding.clip_proposals`.
 
 What the paper leaves open, or says in two ways, and what is done here:
   * flow: Farneback between sampled frames, two channels, divided by its root mean square over the
@@ -19,7 +19,7 @@ What the paper leaves open, or says in two ways, and what is done here:
     labelled by the same IoU > 0.7; smooth L1 of both ends, for the positive ones;
   * L2 of kernels alone, each once, but for the last dense layers; half of 0.01 times their squares;
   * the printed decoding needs the true length, which is known in training only: it is solved for
-    (`spotjax.clip_proposals`);
+    (`spotjax.decoding.clip_proposals`);
   * a fold trains on 70 % of the other subjects' videos, drawn so that they hold at least 64 % of
     its micro-expressions and the rest at least 15 %.  The paper counts the held-out subject's
     among the total (37 and 9 of 57): `least_train` and `least_validation` give such numbers;
@@ -36,11 +36,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spotjax import clip_labels, clip_proposals, clip_windows, losses
 from spotjax.config import Mesnet
-from spotjax.layers import noise
+from spotjax.decoding import clip_labels, clip_proposals, clip_windows
+from spotjax.systems import losses
 from spotjax.systems import mesnet_net as net
 from spotjax.systems.decoding import Decoding, labelled
+from spotjax.systems.layers import noise
 from spotjax.types import Samples, System, Video
 
 PROPOSED = 0.5

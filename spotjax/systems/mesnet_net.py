@@ -7,7 +7,7 @@ S f32[N, 128] of them.  On these stand
   the pre-training head   a dense network that tells clips of 16 flows with a micro-expression from
                           others; thrown away afterwards (section III-B);
   CPN                     clip proposals: five towers of two unpadded convolutions on S give each of
-                          the 470 windows of `spotjax.clip_windows` a probability (III-C, table II);
+                          the 470 windows (`decoding.clip_windows`) a probability (III-C, table II);
   CRN                     classification and regression: F at seven times of each window says again
                           whether it is one, and how far its ends are off (III-D).
 
@@ -34,8 +34,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from spotjax.clip_windows import TOWERS, windows
-from spotjax.layers import dropped, product
+from spotjax.decoding.clip_windows import TOWERS, windows
+from spotjax.systems.layers import dropped, product
 
 CHANNELS = (8, 16, 32, 64)
 WIDTH = 128

@@ -3,8 +3,8 @@
 Pairs of frames 0.2 s apart become optical flow and the scene flow of colour and depth
 (`data_prep.sfamnet`).  Three shallow streams with attention, joined (`sfamnet_net`), say for each
 pair how well it agrees with the onset phase of a micro-expression, and which emotion it shows; two
-smoothed curves of the first become macro- and micro-intervals (`spotjax.two_curves`), whose emotion
-is the one most of their onset phase shows.
+smoothed curves of the first become macro- and micro-intervals (`decoding.two_curves`), whose
+emotion is the one most of their onset phase shows.
 
 Training samples are the pairs of all training videos and, for each micro-expression, the flow from
 its onset to its apex, joined one to one with neutral pairs.
@@ -30,9 +30,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spotjax import decode, losses, phase_labels, recognition, two_curves
 from spotjax.config import Sfamnet
+from spotjax.counting import recognition
+from spotjax.decoding import decode, phase_labels, two_curves
 from spotjax.errors import UserError
+from spotjax.systems import losses
 from spotjax.systems import sfamnet_net as net
 from spotjax.types import Detection, Interval, Samples, System, Video
 

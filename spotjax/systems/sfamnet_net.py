@@ -33,7 +33,7 @@ import numpy as np
 from jax import lax
 
 from spotjax.errors import UserError
-from spotjax.layers import Dense, at_a_time, uniform
+from spotjax.systems.layers import Dense, at_a_time, uniform
 
 COMPONENTS = ("u", "v", "w")
 SIZE, POOL, STRIDE = 42, 3, 2

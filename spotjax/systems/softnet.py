@@ -27,8 +27,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spotjax import decode, labels
 from spotjax.config import Softnet
+from spotjax.decoding import decode, labels
 from spotjax.systems import backbones
 from spotjax.systems.softnet_net import FILTERS, KERNEL, POOL, SIZE, Network
 from spotjax.types import Detection, Samples, System, Video

@@ -3,7 +3,7 @@
 A clip of 17 frames around a frame becomes the flow of ten facial regions from the clip's first
 frame (SW-MRO, made by `data_prep.swmro`).  The network (`spotformer_net`) says for the middle frame
 whether it is an onset, an offset or an apex of a micro- or a macro-expression; frames with a likely
-apex become intervals (`spotjax.proposals`).  One network serves both types.
+apex become intervals (`spotjax.decoding.proposals`).  One network serves both types.
 
 Deviations from the paper, as in the authors' release unless said otherwise:
   * onset, offset and none by cross-entropy (the paper: focal, `three_class=focal`), sigmoid terms
@@ -26,8 +26,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spotjax import boundary_labels, decode, losses, proposals
 from spotjax.config import Spotformer
+from spotjax.decoding import boundary_labels, decode, proposals
+from spotjax.systems import losses
 from spotjax.systems import spotformer_net as net
 from spotjax.types import Detection, Samples, System, Video
 

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from spotjax.errors import UserError
-from spotjax.layers import BatchNorm, Dense, Dropout, product, uniform
+from spotjax.systems.layers import BatchNorm, Dense, Dropout, product, uniform
 
 LOGITS = 10
 """Onset, offset, none of micro; the same of macro; apex of micro, macro; expression of both."""

@@ -9,7 +9,8 @@ import pytest
 from commands import run
 from tiny_sets import make_set
 
-from spotjax import compare, figures, runners
+from spotjax import compare, figures
+from spotjax.sweeps import runners
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = tuple(

@@ -14,7 +14,7 @@ import pytest
 from commands import run
 from tiny_sets import REPOSITORY, frame, make_set, manifest, write_landmarks
 
-from spotjax import checkpoints
+from spotjax.loso import checkpoints
 
 SUBJECTS = {"s15": 44, "s16": 47, "s19": 50}
 """Frames of the video of each."""

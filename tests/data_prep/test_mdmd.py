@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 from data_prep import mdmd
 from data_prep.flow import farneback
-from spotjax import contrast
+from spotjax.decoding import contrast
 
 
 def flow_of(u: object, v: object) -> np.ndarray:

@@ -15,10 +15,11 @@ import pytest
 from commands import run
 from tiny_sets import REPOSITORY, make_set
 
-from spotjax import checkpoints, evaluate, runs, train, vary
+from spotjax import evaluate, train, vary
 from spotjax.cli import load_config
-from spotjax.clip_windows import starts
 from spotjax.data import schema, shards
+from spotjax.decoding.clip_windows import starts
+from spotjax.loso import checkpoints, runs
 from spotjax.systems import build
 from spotjax.types import Interval
 

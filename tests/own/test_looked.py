@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from own_results import CONFIG, SFAMNET, SPOTFORMER, fitted
 
-from spotjax import explain, overlay
 from spotjax.config import Cnn3d, Cnn3dFeatures, Config
 from spotjax.own import looked
-from spotjax.systems import sfamnet_net, softnet
+from spotjax.pages import overlay
+from spotjax.systems import explain, sfamnet_net, softnet
 from spotjax.types import Detection
 
 MACRO, MICRO = Detection(2, 9, 20, "macro", 0.5), Detection(30, 33, 36, "micro", 0.4)

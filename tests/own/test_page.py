@@ -16,7 +16,7 @@ from spotjax.errors import UserError
 from spotjax.own import page, pictures
 from spotjax.own.looked import Shares
 from spotjax.own.run import Result
-from spotjax.published import find
+from spotjax.papers.published import find
 from spotjax.types import Detection
 
 JPEG = b"\xff\xd8 a picture"

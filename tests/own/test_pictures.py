@@ -13,9 +13,9 @@ from reference import shared_file
 from spotjax.data_prep import own_face, own_video
 from spotjax.data_prep import source as sources
 
-from spotjax import weights
 from spotjax.own import looked, pictures
 from spotjax.own.run import Result, spot_source
+from spotjax.parameters import weights
 from spotjax.types import Detection
 
 LENGTH = 200

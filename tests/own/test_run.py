@@ -9,7 +9,6 @@ import pytest
 from own_clips import bump, images, swing, write_clip
 from spotjax.data_prep import own_video, source
 
-from spotjax import scoring, weights
 from spotjax.config import (
     Cnn3d,
     Cnn3dFeatures,
@@ -25,9 +24,11 @@ from spotjax.config import (
     SpotformerFeatures,
 )
 from spotjax.errors import UserError
+from spotjax.loso import scoring
 from spotjax.own.run import Progress, spot_source
 from spotjax.own.scorer import Scorer, fit
 from spotjax.own.store import Store
+from spotjax.parameters import weights
 from spotjax.spotting import check
 from spotjax.systems import build
 from spotjax.types import Video

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from own_clips import images, swing, write_clip
 
-from spotjax import spot, weights
+from spotjax import spot
 from spotjax.errors import UserError
 from spotjax.own import service, service_page
 from spotjax.own.service import Desk, Job, left
 from spotjax.own.worker import Asked, Found, Row, State, keep
+from spotjax.parameters import weights
 
 CACHE = Path(__file__).resolve().parents[2] / ".jax_cache"
 NASTY = "my <img src=x onerror=alert(1)> & 'clip'.avi"

@@ -10,11 +10,11 @@ import pytest
 from toy import K
 
 from spotjax import config as config_lib
-from spotjax import folds as folds_lib
-from spotjax import rundir, training
 from spotjax.config import Config, Softnet, Train
 from spotjax.data import plans
-from spotjax.published import find
+from spotjax.loso import folds as folds_lib
+from spotjax.loso import rundir, training
+from spotjax.papers.published import find
 from spotjax.systems import backbones, build
 
 QUICKEST = "resnet18"  # to compile

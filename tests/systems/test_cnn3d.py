@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from toy import toy_crops
 
-from spotjax import folds as folds_lib
-from spotjax import score_runs, scoring, training
 from spotjax.config import Cnn3d, Train
 from spotjax.data import plans
+from spotjax.decoding import score_runs
+from spotjax.loso import folds as folds_lib
+from spotjax.loso import scoring, training
 from spotjax.systems import build
 from spotjax.types import Interval, Video
 

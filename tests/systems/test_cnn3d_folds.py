@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from toy import toy_crops
 
-from spotjax import checkpoints, curves, losses, training
-from spotjax import folds as folds_lib
 from spotjax.config import Cnn3d, Cnn3dFeatures, Config, Evaluate, Train
 from spotjax.data import plans
-from spotjax.systems import build
+from spotjax.loso import checkpoints, curves, training
+from spotjax.loso import folds as folds_lib
+from spotjax.systems import build, losses
 from spotjax.types import Interval
 
 CONFIG = Cnn3d(

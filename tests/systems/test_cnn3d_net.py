@@ -13,9 +13,9 @@ from jax import lax
 from reference import shared_file
 from scipy import ndimage
 
-from spotjax import losses
 from spotjax.errors import UserError
 from spotjax.systems import cnn3d_net as net
+from spotjax.systems import losses
 
 KEY = jax.random.key(0)
 SMALL = net.Shape(size=32, channels=(4, 6))

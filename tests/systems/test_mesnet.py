@@ -10,11 +10,12 @@ import pytest
 from compiling import AS_IN_USE
 from toy import toy_clips
 
-from spotjax import clip_labels, clip_proposals, scoring, training
-from spotjax import folds as folds_lib
-from spotjax.clip_windows import CLIP, starts, whole_windows, windows
 from spotjax.config import Mesnet, Train
 from spotjax.data import plans
+from spotjax.decoding import clip_labels, clip_proposals
+from spotjax.decoding.clip_windows import CLIP, starts, whole_windows, windows
+from spotjax.loso import folds as folds_lib
+from spotjax.loso import scoring, training
 from spotjax.systems import build, mesnet
 from spotjax.systems.mesnet_net import Outputs
 from spotjax.types import Interval, Video

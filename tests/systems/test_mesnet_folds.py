@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from toy import toy_clips, without_micro
 
-from spotjax import checkpoints, start
 from spotjax.config import Config, Mesnet, MesnetFeatures, Train
 from spotjax.data import plans, splits
 from spotjax.errors import UserError
+from spotjax.loso import checkpoints, start
 from spotjax.systems import build
 from spotjax.types import Dataset, Interval, Video
 

@@ -10,7 +10,7 @@ import pytest
 from jax import lax
 from reference import shared_file
 
-from spotjax.clip_windows import CLIP, TOWERS, whole_windows, windows
+from spotjax.decoding.clip_windows import CLIP, TOWERS, whole_windows, windows
 from spotjax.systems import mesnet_net as net
 
 SMALL = net.Shape(size=32)  # L = 256

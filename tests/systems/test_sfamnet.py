@@ -10,12 +10,12 @@ import pytest
 from compiling import optimised
 from toy import toy_rgbd
 
-from spotjax import folds as folds_lib
-from spotjax import scoring, training
 from spotjax.cli import load_config, override
 from spotjax.config import Sfamnet, Train
 from spotjax.data import plans
 from spotjax.errors import UserError
+from spotjax.loso import folds as folds_lib
+from spotjax.loso import scoring, training
 from spotjax.systems import build
 from spotjax.systems.sfamnet_net import Outputs
 from spotjax.types import Interval

@@ -12,8 +12,8 @@ from jax import lax
 from reference import shared_file
 from scipy import ndimage, signal
 
-from spotjax import released
 from spotjax.errors import UserError
+from spotjax.parameters import released
 from spotjax.systems import sfamnet_net as net
 
 FORMULATIONS = ("plain", "blocked")

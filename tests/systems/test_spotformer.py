@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spotjax import folds as folds_lib
-from spotjax import scoring, training
 from spotjax.cli import load_config, override
 from spotjax.config import Spotformer, Train
 from spotjax.data import plans
 from spotjax.errors import UserError
+from spotjax.loso import folds as folds_lib
+from spotjax.loso import scoring, training
 from spotjax.systems import build
 from spotjax.systems.spotformer_net import Outputs
 from spotjax.types import Interval, Video

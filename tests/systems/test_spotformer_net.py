@@ -8,8 +8,8 @@ import pytest
 from jax.sharding import AxisType, Mesh, PartitionSpec
 from reference import shared_file
 
-from spotjax import losses
 from spotjax.errors import UserError
+from spotjax.systems import losses
 from spotjax.systems import spotformer_net as net
 
 D32 = net.Shape(width=32, head_width=8, mlp_width=32, dropout=0.0)

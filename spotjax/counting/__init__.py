@@ -1,0 +1,1 @@
+"""What intervals are worth: matching rules, metrics, recognition, comparison (NumPy only)."""
