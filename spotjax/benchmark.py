@@ -70,7 +70,7 @@ def main(argv: list[str]) -> int:
         if run.name not in places and sweep.finished(out / run.name, run.config)
     }
     lacking = {
-        run.name: failed.get(run.name, "not trained yet: run the command without --only")
+        run.name: failed.get(run.name, why_not(out / run.name, run))
         for run in runs
         if run.name not in places
     }
@@ -191,6 +191,14 @@ def difference(saved: Config, evaluated: Config, wanted: Config) -> str:
 
 
 # --- work -----------------------------------------------------------------------------------------
+
+
+def why_not(folder: Path, run: Run) -> str:
+    """Why `folder` is no run of the table, and the remedy."""
+    why = sweep.why_not(folder, run.config)
+    if why == "not trained yet":
+        return f"{why}: run the command without --only, or leave it out with --systems"
+    return f"{why}: give --run {folder}, if it was trained in the same way, or another --out"
 
 
 def train(runs: Sequence[Run], out: Path, options: Namespace) -> dict[str, str]:

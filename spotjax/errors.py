@@ -41,10 +41,11 @@ def command(main: Callable[[list[str]], int]) -> Callable[..., int]:
             print(f"error: {one_line(error)}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
-            print(
-                "interrupted: run the same command again to continue where it stopped",
-                file=sys.stderr,
-            )
+            if "SPOTJAX_PARENT" not in os.environ:  # which tells it too
+                print(
+                    "interrupted: run the same command again to continue where it stopped",
+                    file=sys.stderr,
+                )
             return 130
 
     return run

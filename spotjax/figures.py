@@ -72,12 +72,13 @@ def main(argv: list[str]) -> int:
     found, left_out = collected(source, wanted)
     for figure in found:
         files.write_text(out / f"{figure.name}.svg", standalone(figure.chart, EXTRA))
-    files.write_text(out / "index.html", page(source, found, left_out))
     for figure in found:
         print(f"{out / f'{figure.name}.svg'}: {figure.title}")
     for name, why in left_out.items():
         print(f"left out: {name}: {why}")
-    print(f"page: {out / 'index.html'}")
+    if found:
+        files.write_text(out / "index.html", page(source, found, left_out))
+        print(f"page: {out / 'index.html'}")
     return 2 if options.only and any(name in left_out for name in wanted) else 0
 
 

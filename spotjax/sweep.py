@@ -151,6 +151,17 @@ def finished(run: Path, config: Config) -> bool:
     return config_lib.to_dict(saved) == config_lib.to_dict(config) == _evaluated(run)
 
 
+def why_not(run: Path, config: Config) -> str:
+    """Why a run is not `finished`."""
+    if not (run / "metrics.json").exists() or not (run / "config.json").exists():
+        return "not trained yet"
+    saved, wanted = (files.flat(config_lib.to_dict(c)) for c in (rundir.load_run(run)[0], config))
+    for key in dict.fromkeys([*wanted, *saved]):
+        if saved.get(key) != wanted.get(key):
+            return f"its results are of another config ({key} {saved.get(key)})"
+    return "it was evaluated with another config"
+
+
 def _evaluated(run: Path) -> Any:
     """The config of a run's results, keys newer than it at their defaults."""
     saved = run_tables.read_results(run)["protocol"]["config"]
@@ -187,11 +198,8 @@ def prepare(runs: Sequence[Run]) -> dict[str, str]:
 
     failed: dict[str, str] = {}
     for same in sweep_plan.data_sets(runs):
-        status = make_shards(same[0].file, list(same[0].overrides))
-        if status == 130:
-            raise KeyboardInterrupt
-        if status:
-            why = f"data_prep ended with status {status}, its error is above"
+        if status := make_shards(same[0].file, list(same[0].overrides)):
+            why = f"its features could not be made (data_prep ended with status {status})"
             failed |= {run.name: why for run in same}
     return failed
 
@@ -259,9 +267,8 @@ def configurations_of(
     for run in runs:
         folder = out / run.name
         if not finished(folder, run.config):
-            other = (folder / "metrics.json").exists()
-            why = "its results are of another config" if other else "not trained yet"
-            lacking[run.name] = failed.get(run.name, f"{why}: run the sweep without --only")
+            why = f"{why_not(folder, run.config)}: run the sweep without --only"
+            lacking[run.name] = failed.get(run.name, why)
             continue
         label = run.preset if presets else run.configuration
         empty = sweep_table.Configuration(run.configuration, label, [])

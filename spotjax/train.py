@@ -116,10 +116,7 @@ def set_up_jax(devices: int, distributed: str = "off") -> None:
     """
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", devices or cores())
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spotjax"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    keep_programs()
     if hosts.expected(distributed):
         print("waiting for the other processes of this training (5 minutes)", file=sys.stderr)
     hosts.join(distributed)
@@ -130,11 +127,19 @@ def set_up_jax(devices: int, distributed: str = "off") -> None:
         raise UserError(f"train.devices={devices}: there are only {len(jax.local_devices())}")
 
 
+def keep_programs() -> None:
+    """Keep compiled programs on disk, for the next start."""
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spotjax"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
 def make_shards(config_file: str, overrides: list[str]) -> int:
     """Run data_prep in its own process; its exit status.
 
     Also where all shards are there: only data_prep sees that the annotation or the videos have
-    changed since.
+    changed since.  Raises KeyboardInterrupt if it was interrupted.
     """
     words = [f"--config.{override}" for override in overrides]
     command_line = [sys.executable, "-m", "spotjax.data_prep", "--config", config_file, *words]
@@ -148,6 +153,8 @@ def make_shards(config_file: str, overrides: list[str]) -> int:
                     process.wait(5)
                 except subprocess.TimeoutExpired:
                     process.send_signal(signal.SIGINT)
+    if status == 130:
+        raise KeyboardInterrupt
     return status
 
 

@@ -53,6 +53,15 @@ def test_the_benchmarks_own_configs_are_the_demos_on_other_videos():
         assert other == ({"scene"} if name == "sfamnet" else set())
 
 
+def test_a_run_of_another_config_is_told_from_one_that_is_missing(tmp_path, capsys):
+    write_run(tmp_path / "demo", overrides=("train.epochs=4",))
+    argv = ["--systems", "softnet,mesnet", "--only", "table", "--out", str(tmp_path), *NO_METHODS]
+    assert benchmark.main(argv) == 2
+    err = capsys.readouterr().err
+    assert "demo: its results are of another config (train.epochs 4): give --run" in err
+    assert "mesnet_demo: not trained yet: run the command without --only, or leave it out" in err
+
+
 def test_seeds_are_averaged(tmp_path, capsys):
     found = (TRUTHS, TRUTHS[:3])
     runs = [

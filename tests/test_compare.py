@@ -138,6 +138,15 @@ def test_what_cannot_be_compared_is_refused(tmp_path, capsys, change, words, why
     assert not (tmp_path / "comparison.csv").exists()
 
 
+def test_files_of_a_run_that_do_not_fit_have_a_remedy_of_the_run(tmp_path, capsys):
+    runs = [write_run(tmp_path / name) for name in "ab"]
+    table = runs[1] / "intervals.csv"
+    table.write_text(table.read_text().replace("s1,a", "s1,nowhere"))
+    assert compare.main([*map(str, runs), "--apart", "--out", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert f"is not in {runs[1] / 'videos.csv'}: run python -m spotjax.evaluate" in err
+
+
 def test_common_videos_are_compared(tmp_path, capsys):
     a = write_run(tmp_path / "a")
     b = write_run(tmp_path / "b", (), truths=TRUTHS[:3], videos=VIDEOS[:2])

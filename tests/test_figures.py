@@ -170,6 +170,10 @@ def test_some_figures(tmp_path, capsys):
     assert "left out" not in capsys.readouterr().out
     assert figures.main([*argv, "--only", "gradcam,scores"]) == 2  # asked for by name
     assert "mesnet has no maps of its input" in capsys.readouterr().out
+    (tmp_path / "o" / "index.html").unlink()
+    assert figures.main([*argv, "--only", "gradcam"]) == 2  # nothing is drawn: there is no page
+    assert "page:" not in capsys.readouterr().out
+    assert not (tmp_path / "o" / "index.html").exists()
     assert figures.main([*argv, "--only", "trainings"]) == 2
     assert "--only trainings: is none of scores, training, gradcam" in capsys.readouterr().err
     (run / "log.jsonl").unlink()

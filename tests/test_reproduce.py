@@ -417,6 +417,7 @@ def test_a_dry_run_and_the_overview_run_nothing(stand, tmp_path, capsys):
         (["--paper", "mesnet", "--table", "3"], "--table 3: is not reproduced here: the authors'"),
         (["--paper", "softnet", "--table", "9"], "no table '9' in paper softnet"),
         (["--paper", "softnet", "--data", "nowhere"], "--data nowhere: nowhere is no folder"),
+        (["--paper", "softnet", "--data", ""], "--data: is empty: give the folder"),
         (["--paper", "softnet", "--data", "casme=."], "write one of casme2, samm_lv, casme3"),
         (["--paper", "sfamnet", "--data", "tests"], "casme3: no data (tests/CASME3 is not there)"),
         (["--paper", "softnet", "--seeds", "x"], "--seeds x"),

@@ -114,7 +114,7 @@ def test_empty_tables(tmp_path, capsys):
     assert score.main(files(tmp_path, pred=header)) == 0
     assert "overall     0.0000" in capsys.readouterr().out
     assert score.main(files(tmp_path, gt=header)) == 2
-    assert "gt.csv: holds no row: list the videos of the set" in capsys.readouterr().err
+    assert "gt.csv: holds no row: list all videos of the set" in capsys.readouterr().err
     assert score.main(files(tmp_path, gt=header, videos="video,frames\na,99\nb,99\n")) == 0
     overall = capsys.readouterr().out.splitlines()[-1].split()
     assert overall[0] == "overall" and overall[-3:] == ["0", "4", "0"]

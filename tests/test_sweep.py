@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -176,8 +178,8 @@ def test_features_that_cannot_be_made_stop_only_their_runs(tmp_path, stand, caps
     assert [unit.name for unit in stand.units] == ["demo_data.sample_every=1_seed=0 and 1 more"]
     err = capsys.readouterr().err
     assert (
-        "error: demo_data.sample_every=2_seed=0, demo_data.sample_every=2_seed=1: data_prep ended "
-        "with status 2, its error is above\n"
+        "error: demo_data.sample_every=2_seed=0, demo_data.sample_every=2_seed=1: its features "
+        "could not be made (data_prep ended with status 2)\n"
     ) in err
 
 
@@ -229,10 +231,19 @@ def test_what_cannot_be_run_is_refused_before_any_run(words, why, stand, capsys,
     assert not stand.units and not stand.prepared
 
 
-def test_ctrl_c_while_features_are_made(tmp_path, stand, monkeypatch, capsys):
-    monkeypatch.setattr(train, "make_shards", lambda file, overrides: 130)
+def test_ctrl_c_while_features_are_made_is_told_once(tmp_path, monkeypatch, capfd):
+    code = "import os, signal; from spotjax.errors import command\n"
+    code += "main = command(lambda argv: os.kill(os.getpid(), signal.SIGINT))\n"
+    code += "raise SystemExit(main([]))"
+    (tmp_path / "interrupted.py").write_text(code)
+    started = subprocess.Popen
+
+    def popen(line, **options):
+        return started([sys.executable, str(tmp_path / "interrupted.py")], **options)
+
+    monkeypatch.setattr(train.subprocess, "Popen", popen)
     assert sweep.main(["--config", DEMO, "--seeds", "2", "--out", str(tmp_path)]) == 130
-    assert "interrupted: run the same command again" in capsys.readouterr().err
+    assert capfd.readouterr().err.count("interrupted: run the same command again") == 1
 
 
 def test_several_files_make_one_table(tmp_path, stand):

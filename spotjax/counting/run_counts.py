@@ -64,13 +64,12 @@ def read(folder: Path) -> Scored:
     Raises UserError: no run directory, not evaluated, or a file that is missing or malformed.
     """
     found = run_tables.read_results(folder)
-    tables = [folder / f"{name}.csv" for name in ("intervals", "truths", "videos")]
-    for path in tables:
+    again = f"run python -m spotjax.evaluate --workdir {folder}"
+    intervals, truths, videos = (folder / f"{n}.csv" for n in ("intervals", "truths", "videos"))
+    for path in (intervals, truths, videos):
         if not path.exists():
-            raise UserError(
-                f"{path}: is not there: run python -m spotjax.evaluate --workdir {folder}"
-            )
-    inputs = score_inputs.load(*tables)
+            raise UserError(f"{path}: is not there: {again}")
+    inputs = score_inputs.load(intervals, truths, videos, again)
     cases = score_inputs.cases_of(inputs, "all")
     spotted = found["protocol"].get("types", EXPRESSION_TYPES)
     return Scored(

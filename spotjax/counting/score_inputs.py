@@ -40,7 +40,10 @@ Cases = dict[str, dict[str, Case]]
 """By type and video id."""
 
 
-def load(pred: Path, gt: Path, videos: Path | None) -> Inputs:
+LIST_THEM = "list all videos of the set with --videos"
+
+
+def load(pred: Path, gt: Path, videos: Path | None, remedy: str = LIST_THEM) -> Inputs:
     """Read the files and find every row's video.  Raises UserError."""
     given = [path for path in (pred, gt, videos) if path is not None]
     for number, path in enumerate(given):
@@ -51,7 +54,7 @@ def load(pred: Path, gt: Path, videos: Path | None) -> Inputs:
     in_files = [row.name for table in (predictions, truths) for row in table.rows]
     if videos is None:
         if not truths.rows:
-            raise UserError(f"{gt}: holds no row: list the videos of the set with --videos")
+            raise UserError(f"{gt}: holds no row: {LIST_THEM}")
         known: dict[VideoName, int | None] = {row.name: None for row in truths.rows}
     else:
         known = {row.name: row.frames for row in interval_files.read_videos(videos)}
@@ -60,7 +63,7 @@ def load(pred: Path, gt: Path, videos: Path | None) -> Inputs:
     for table in (truths, predictions):
         for row in table.rows:
             if row.name not in ids:
-                raise _unknown(table.path, row, videos or gt, list(known), everywhere)
+                raise _unknown(table.path, row, videos or gt, list(known), everywhere, remedy)
     frames = {name.id: number for name, number in known.items()}
     notes = [*predictions.notes, *truths.notes]
     for table in (predictions, truths):
@@ -118,6 +121,7 @@ def _unknown(
     source: Path,
     known: Sequence[VideoName],
     everywhere: Sequence[VideoName],
+    remedy: str,
 ) -> UserError:
     """The complaint about a row whose video is not among the `known` ones of `source`."""
     where = f"{path}, line {row.line}: video {row.name.id!r}"
@@ -128,10 +132,7 @@ def _unknown(
             "subject,video in all files"
         )
     hint = nearest(row.name.id, [name.id for name in known])
-    return UserError(
-        f"{where} is not in {source}: {hint + ' ' if hint else ''}list all videos of the set with "
-        "--videos"
-    )
+    return UserError(f"{where} is not in {source}: {hint + ' ' if hint else ''}{remedy}")
 
 
 def cases_of(inputs: Inputs, video_set: str) -> Cases:

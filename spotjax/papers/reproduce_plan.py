@@ -129,6 +129,8 @@ def data_roots(texts: Sequence[str]) -> dict[str, str]:
             raise UserError(f"--data {text}: write one of {', '.join(LAYOUTS)} before the =")
         if name in roots:
             raise UserError(f"--data {text}: is given twice: leave out one of both")
+        if not path:
+            raise UserError("--data: is empty: give the folder of the data sets")
         if not Path(path).is_dir():
             raise UserError(f"--data {text}: {path} is no folder")
         roots[name] = path

@@ -302,7 +302,11 @@ def main() -> None:
     parent, module, *words = sys.argv[1:]
     threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
     sys.argv[1:] = words
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except KeyboardInterrupt as error:  # before the command's own main catches it
+        print(f"interrupted ({type(error).__name__})", file=sys.stderr)
+        sys.exit(130)
 
 
 def _end_with(parent: int) -> None:

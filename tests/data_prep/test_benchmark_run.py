@@ -39,8 +39,8 @@ def bench(tmp_path_factory):
         f"--config.{key}={value}"
         for key, value in {
             "data.root": "videos", "data.jobs": 1, "features.face.backend": "csv",
-            "features.face.csv": "landmarks", "train.epochs": 1, "train.devices": 1,
-            "evaluation.chance_draws": 2, "evaluation.bootstrap": 50,
+            "features.face.csv": "landmarks", "train.epochs": 1, "train.updates": 2,
+            "train.devices": 1, "evaluation.chance_draws": 2, "evaluation.bootstrap": 50,
         }.items()
     ]  # fmt: skip
 
