@@ -10,6 +10,7 @@ from spotjax.config import (
     SoftnetFeatures,
     SpotformerFeatures,
 )
+from spotjax.errors import UserError
 
 from . import (
     extract_baselines,
@@ -26,7 +27,7 @@ from .readers import RawDataset
 def build(config: Config, dataset: RawDataset, kind: str = "") -> FeatureSpec:
     """The spec of the system's features (`kind` ""), or of a baseline's, for `dataset`.
 
-    Raises UserError if k cannot be derived.
+    Raises UserError if k cannot be derived, or nothing extracts such features.
     """
     if kind == "mdmd":
         return extract_baselines.mdmd_spec(config, dataset)
@@ -50,5 +51,7 @@ def build(config: Config, dataset: RawDataset, kind: str = "") -> FeatureSpec:
         return extract_mesnet.spec(features)
     if isinstance(features, Cnn3dFeatures):
         return extract_cnn3d.spec(features)
+    if type(features) is not SoftnetFeatures:
+        raise UserError(f"config.features: {features.name} has no branch in data_prep/kinds.py")
     types = config.system.types if isinstance(config.system, Softnet) else EXPRESSION_TYPES
     return extract_softnet.spec(features, dataset, types)

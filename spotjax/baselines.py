@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from spotjax.config import Config, Softnet
+from spotjax.config import Config, Softnet, StrainSum
 from spotjax.decoding import contrast, decode
 from spotjax.types import Dataset, Detection, Video
 
@@ -28,7 +28,7 @@ def strain_sum(
     4.3, table 1); beside another system as `config.baselines.strain_sum` says.
     """
     found: list[Detection] = []
-    settings = config.system if isinstance(config.system, Softnet) else config.baselines.strain_sum
+    settings = strain_settings(config)
     for type in types:
         score, valid = _streams(dataset, video, "strain", type)
         detections, _ = decode.spot(
@@ -37,6 +37,11 @@ def strain_sum(
         )  # fmt: skip
         found += detections
     return found
+
+
+def strain_settings(config: Config) -> Softnet | StrainSum:
+    """The section that says how summed strain is decoded: as SOFTNet's score beside SOFTNet."""
+    return config.system if isinstance(config.system, Softnet) else config.baselines.strain_sum
 
 
 def mdmd(dataset: Dataset, video: Video, types: Sequence[str], config: Config) -> list[Detection]:

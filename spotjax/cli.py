@@ -181,14 +181,15 @@ def override(config: Config, overrides: list[str] | tuple[str, ...]) -> Config:
 def _refuse_mixture(config: Config) -> None:
     """Raise UserError where the features are not what the system reads."""
     features, system = config.features, config.system
-    if features.name != system.name:
+    reads = getattr(system, "reads", system.name)
+    if features.name != reads:
         raise UserError(
-            f"config.features are {features.name}'s, config.system is {system.name}: both must be "
-            "of one system"
+            f"config.features are {features.name}'s, config.system is {system.name}, which reads "
+            f"{reads}'s: set config.features to those"
         )
     for key in ("window", "size"):
         wanted, made = getattr(system, key, None), getattr(features, key, None)
-        if wanted is not None and wanted != made:
+        if wanted is not None and made is not None and wanted != made:
             raise UserError(
                 f"--config.system.{key}={wanted}: features.{key} is {made}: set both alike"
             )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from spotjax.baselines import strain_settings
 from spotjax.config import EXPRESSION_TYPES, Config, to_dict
 from spotjax.data import plans
 from spotjax.loso import rundir
@@ -41,6 +42,7 @@ def describe(
         **_flow(config),
         "sample_every": config.data.sample_every,
         "baselines": list(config.baselines.names),
+        **_control(config),
         "epochs": config.train.epochs,
         **({"updates": config.train.updates} if config.train.updates else {}),
         **({"start": config.train.start} if config.train.start else {}),
@@ -60,6 +62,14 @@ def _flow(config: Config) -> dict[str, str]:
     flow = getattr(config.features, "flow", None)
     method = flow.method if flow else getattr(config.features, "flow_method", "")
     return {"flow": method} if method else {}
+
+
+def _control(config: Config) -> dict[str, str]:
+    """How summed strain was decoded, where it is a baseline."""
+    if "strain_sum" not in config.baselines.names:
+        return {}
+    settings = strain_settings(config)
+    return {"strain_sum": f"interval {settings.interval}, smoothing {settings.smoothing}"}
 
 
 def _epoch_choice(config: Config) -> str:

@@ -37,7 +37,9 @@ own parameters); SFAMNet, SpotFormer, MESNet and cnn3d have one whose outputs se
 and, where a system needs them,
 
     scored(video, valid, problem) -> Samples      NumPy: what is scored of a video, if not its rows
-    constants(streams, rows) -> variables         NumPy: measured on the rows a fold trains on
+    constants(streams, rows) -> tree              NumPy: measured on the rows a fold trains on; it
+                                                  becomes `variables["constants"]`, of which `init`
+                                                  gives one of the same shapes
     accepts(training, validation) -> str          why such a split of videos is no good
     judge(outputs, samples) -> f32[B, K]          merits of a validation sample, compared in order
                                                   (its inputs see a field `judged`: no augmentation)

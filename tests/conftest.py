@@ -36,6 +36,16 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 scoring.CHUNK = 32  # the videos of tests are short, and what is scored at a time is filled up
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Modules start in the order of the collection, not those with most tests first."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole runs come first: at the end one process would wait minutes for another."""
+    items.sort(key=lambda item: not item.path.stem.endswith(("_run", "_end_to_end")))
+
+
 def pytest_collection_finish() -> None:
     """The collector need not look again and again at what lives to the end: a tenth of the time."""
     gc.collect()

@@ -157,6 +157,28 @@ def test_arguments_that_are_no_overrides_are_refused():
         cli.parse(parser, ["--config.a"])
 
 
+def test_a_system_may_read_the_features_of_another(monkeypatch):
+    with pytest.raises(UserError, match="config.system is softnet, which reads softnet's"):
+        cli.override(config.Config(name="x", features=config.MesnetFeatures()), [])
+    monkeypatch.setattr(config.Softnet, "reads", "mesnet", raising=False)
+    assert cli.override(config.Config(name="x", features=config.MesnetFeatures()), [])
+
+
+def test_a_system_that_is_not_registered_or_varies_what_it_does_not_tell(monkeypatch):
+    from spotjax import systems
+
+    class Other:
+        name = "other"
+
+    with pytest.raises(ValueError, match="other: has no builder in spotjax/systems/__init__.py"):
+        build(Other(), {})
+    made = build(config.Softnet(), {"macro": 12, "micro": 4})
+    lacking = made._replace(about={"p": 0.5}, variants=({"interval": "centred"},))
+    monkeypatch.setitem(systems._BUILDERS, "softnet", lambda section, k: lacking)
+    with pytest.raises(ValueError, match="`about` lacks interval, which `variants` has"):
+        build(config.Softnet(), {})
+
+
 def test_help_lists_the_keys_of_all_configs_or_every_key_of_one(tmp_path, capsys):
     rows = cli.describe(config.Config)
     assert all(len(meaning) > 10 for _, _, meaning in rows)

@@ -1,7 +1,10 @@
 """CONTRIBUTING.md is what it says: its blocks are run, linted and hold the rules of the house."""
 
 import ast
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import types
@@ -76,11 +79,61 @@ def test_each_part_is_shown_with_a_test():
     assert [file for file in BLOCKS if file not in TESTS] == [
         "spotjax/config/systems.py",
         "spotjax/systems/linear.py",
+        "configs/linear_demo.py",
         "data_prep/extract_brightness.py",
         "data_prep/readers/clips.py",
         "spotjax/counting/matching.py",
     ]
     assert len(functions()) >= 7
+
+
+def grown(root):
+    """A copy of the program in which the guide's system is where the guide says."""
+    for name in ("spotjax", "data_prep", "configs"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "spotjax/data_prep").symlink_to(root / "data_prep")
+    for file in ("spotjax/systems/linear.py", "configs/linear_demo.py"):
+        (root / file).write_text(BLOCKS[file])
+    section = BLOCKS["spotjax/config/systems.py"].partition("@section")[2]
+    edits = {
+        "spotjax/config/systems.py": [
+            ("AnySystem = ", f"@section{section}\n\nAnySystem = Linear | ")
+        ],
+        "spotjax/systems/__init__.py": [
+            ("import cnn3d,", "import cnn3d, linear,"),
+            ('    "cnn3d": ', '    "linear": linear.build,\n    "cnn3d": '),
+        ],
+    }
+    for file, changes in edits.items():
+        text = (root / file).read_text()
+        for old, new in changes:
+            assert text.count(old) == 1, f"{file}: {old}"
+            text = text.replace(old, new)
+        (root / file).write_text(text)
+    return root
+
+
+def test_the_guides_system_is_trained_like_any_other(tmp_path):
+    root = grown(tmp_path)
+    words = [
+        "data.synthetic.root=data/tiny", "data.synthetic.subjects=3", "data.synthetic.videos=1",
+        "data.synthetic.seconds=6", "data.jobs=1", "train.epochs=2", "train.devices=1",
+        "evaluation.bootstrap=0", "evaluation.chance_draws=2",
+    ]  # fmt: skip
+    line = [sys.executable, "-m", "spotjax.train", "--config", "configs/linear_demo.py"]
+    done = subprocess.run(
+        [*line, *(f"--config.{word}" for word in words)],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    protocol = json.loads((root / "runs/linear_demo/metrics.json").read_text())["protocol"]
+    assert protocol["system"] == "linear" and protocol["interval"] == "centred"
+    assert protocol["strain_sum"] == "interval centred, smoothing paper"
+    page = (root / "runs/linear_demo/report.html").read_text()
+    assert "Linear" in page and "threshold = mean + p (max - mean)" in page
 
 
 @pytest.mark.parametrize("words", [("check",), ("format", "--check")], ids=lambda words: words[0])

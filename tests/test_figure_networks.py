@@ -56,7 +56,7 @@ def looked(toy, tmp_path_factory):
     some = toy._replace(videos=toy.videos[:2])
     # k is 12 and 4: centred intervals from 6 and 2 rows before the peak on
     run = opened(some, source.config, {"macro": hills(24, 58), "micro": hills(71)})
-    folds = jax.vmap(run.system.init)(jax.random.split(jax.random.key(0), 2))
+    folds = jax.jit(jax.vmap(run.system.init))(jax.random.split(jax.random.key(0), 2))
     return source, run, folds
 
 
@@ -79,10 +79,8 @@ def test_mean_maps_are_those_of_each_detection(looked):
     panels = mean_maps(source, run, "macro", ["s0", "s1"], folds)
     assert [(p.type, p.hit, p.number) for p in panels] == [("macro", True, 2), ("macro", False, 2)]
     images = softnet.min_max(run.dataset.streams["flow_macro"][[24, run.videos[1].first_row + 24]])
-    expected = [
-        explain.softnet_maps(jax.tree.map(lambda x, n=n: x[n], folds), images[n : n + 1])
-        for n in range(2)
-    ]
+    maps = jax.jit(explain.softnet_maps)
+    expected = [maps(jax.tree.map(lambda x, n=n: x[n], folds), images[n : n + 1]) for n in range(2)]
     joined = np.mean([np.asarray(one.joined[0]) for one in expected], axis=0)
     strain = np.mean([np.asarray(one.streams[0, ..., 2]) for one in expected], axis=0)
     np.testing.assert_allclose(panels[0].maps[0], joined, atol=2e-5)
@@ -152,7 +150,7 @@ def test_the_features_are_those_of_the_loss(toy, tmp_path):
     assert isinstance(source.config.system, Spotformer) and not figure_embedding.why_not(source)
     some = toy._replace(videos=toy.videos[:1])
     run = opened(some, source.config, {"both": np.zeros((120, 6), np.float32)})
-    fold = run.system.init(jax.random.key(1))
+    fold = jax.jit(run.system.init)(jax.random.key(1))
     work = jax.jit(lambda clips: figure_embedding._features(source, run, fold, clips))
     kept = []
 

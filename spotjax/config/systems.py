@@ -1,6 +1,7 @@
 """The systems' own settings, one section each.
 
-`title` is a system's name in print.  Keys made by `decoding` say how scores become intervals, those
+`title` is a system's name in print; `reads`, where it is given, the features of another system that
+this one reads.  Keys made by `decoding` say how scores become intervals, those
 by `scoring` how frames are scored: neither changes a trained parameter.
 """
 
@@ -237,8 +238,12 @@ class Mesnet:
         default=0, ge=0, description="instead of share_validation; the paper: 9, 24"
     )
     l2: float = Field(default=0.01, ge=0, description="lambda of the squared weights in the loss")
-    t_cpn: float = decoding(default=0.5, ge=0, le=1, description="least score of a proposal")
-    t_crn: float = decoding(default=0.5, ge=0, le=1, description="least score of a regressed one")
+    t_cpn: float = decoding(
+        default=0.5, ge=0, le=1, description="least probability of a proposal (CPN)"
+    )
+    t_crn: float = decoding(
+        default=0.5, ge=0, le=1, description="the same of a regressed one (CRN)"
+    )
     t_nms: float | None = decoding(
         default=0.5, ge=0, le=1, description="overlap that is suppressed; none: no suppression"
     )

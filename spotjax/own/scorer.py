@@ -24,6 +24,8 @@ from spotjax.types import Detection, System, Video
 
 SLOWER = 0.9
 """Share of the trained frame rate below which windows of a fixed number of frames are too long."""
+OWN_FEATURES = ("softnet", "sfamnet", "spotformer", "mesnet", "cnn3d")
+"""Features of which `data_prep/own_video.py` knows what they look at around a row."""
 LEAST_MICRO_FPS = 24.9
 """A micro-expression lasts half a second at most: fewer frames do not show its course."""
 
@@ -51,6 +53,11 @@ def fit(weights: Weights, rate: float, flow: str = "") -> Fitted:
         raise UserError(
             "--weights: MESNet judges whole clips of a data set and is not made for one's own "
             "videos: use weights of softnet, sfamnet, spotformer or cnn3d"
+        )
+    if config.features.name not in OWN_FEATURES:
+        raise UserError(
+            f"--weights: features of {config.features.name} are not made of one's own videos yet: "
+            f"use weights of a system that reads those of {', '.join(OWN_FEATURES)}"
         )
     ratio = rate / weights.fps
     k = {type: max(1, round(length * ratio)) for type, length in weights.k.items()}

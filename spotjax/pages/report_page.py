@@ -32,7 +32,7 @@ MEANINGS: dict[str, str | dict[str, str]] = {
         "with papers that chose so",
     },
     "iou": "least overlap of a true positive with its annotation",
-    "k": "frames between the two images of a pair",
+    "k": "frames between the two images of a pair, or as its source says",
     "flow_kind": {
         "optical": "u, v and strain of optical flow",
         "scene": "u, v and w of RGB-D scene flow",
@@ -81,14 +81,14 @@ MEANINGS: dict[str, str | dict[str, str]] = {
 
 def meaning(system: str, key: str, value: Any) -> str:
     """What an entry of the protocol of `system` says, in words; empty where nothing is known."""
-    known = MEANINGS.get(key)
+    known = MEANINGS.get(key, "")
     if isinstance(known, Mapping):
-        return known.get(str(value), "")
-    if known is None and system in SECTIONS:
+        known = known.get(str(value), "")
+    if not known and system in SECTIONS:
         section = SECTIONS[system]
         if key in keys_that_change(section, "intervals", "scores"):
             known = section.__pydantic_fields__[key].description
-    return known or ""
+    return known
 
 
 STYLE = """
@@ -198,9 +198,9 @@ expression of another type, that is a false positive.</p>
 {% endif %}
 {% for sentence in reading %}<p class="small">{{ sentence }}</p>
 {% endfor %}
-<p class="small dim">strain sum: optical strain without any network, decoded the same way (SOFTNet's
-control). MDMD, LBP-χ²: published training-free methods with their published parameters. chance:
-as many intervals of the same lengths at random places (mean counts).</p>
+<p class="small dim">strain sum: optical strain without any network (SOFTNet's control), decoded as
+the protocol says. MDMD, LBP-χ²: published training-free methods with their published parameters.
+chance: as many intervals of the same lengths at random places (mean counts).</p>
 {% if warnings %}<div class="warn"><b>Warnings</b><ul>
 {% for warning in warnings %}<li>{{ warning }}</li>
 {% endfor %}

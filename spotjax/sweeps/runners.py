@@ -305,7 +305,7 @@ def main() -> None:
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except KeyboardInterrupt as error:  # before the command's own main catches it
-        print(f"interrupted ({type(error).__name__})", file=sys.stderr)
+        sys.stderr.write(f"interrupted ({type(error).__name__})\n")
         sys.exit(130)
 
 

@@ -7,7 +7,7 @@ import pytest
 from tiny_sets import make_config, with_features, write_landmarks
 
 from data_prep import extract_baselines, faces, features, flow, kinds, lbp, mdmd, readers
-from spotjax.config import Baselines, Config, Data, LbpChi2, Mdmd
+from spotjax.config import Baselines, Config, Data, LbpChi2, Mdmd, SoftnetFeatures
 from spotjax.data import schema
 from spotjax.errors import UserError
 
@@ -27,6 +27,16 @@ def extract(root: Path, kind: str) -> tuple[features.FeatureSpec, features.Extra
     spec = kinds.build(chosen(root), dataset, kind)
     spec.check()
     return spec, spec.extract(dataset.videos[0], lambda frames: None)
+
+
+def test_features_without_an_extractor_are_refused(tiny: Path) -> None:
+    class Another(SoftnetFeatures):
+        pass
+
+    config = chosen(tiny)
+    object.__setattr__(config, "features", Another())
+    with pytest.raises(UserError, match="softnet has no branch in data_prep/kinds.py"):
+        kinds.build(config, readers.read(Data(layout="casme2"), tiny))
 
 
 @pytest.mark.parametrize("kind", ["mdmd", "lbp_chi2"])

@@ -167,6 +167,15 @@ def test_mesnet_says_that_it_cannot(clip):
         spot_source(source.open_source(str(clip)), untrained("mesnet", folds=1))
 
 
+def test_features_that_are_not_made_of_own_videos_are_refused():
+    known = untrained("softnet", folds=1)
+    config, features = (dataclasses.replace(c) for c in (known.config, known.config.features))
+    object.__setattr__(features, "name", "new")
+    object.__setattr__(config, "features", features)
+    with pytest.raises(UserError, match="features of new are not made of one's own videos yet"):
+        fit(known._replace(config=config), 30.0)
+
+
 def test_k_counts_seconds_not_frames():
     known = untrained("softnet", folds=1, fps=30.0)
     assert fit(known, 15.0).k == {"macro": 4, "micro": 2}

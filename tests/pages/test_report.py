@@ -215,6 +215,6 @@ def test_results_without_types_are_shown_as_before() -> None:
 def test_entries_of_the_protocol_are_explained_by_the_report_or_by_the_systems_config() -> None:
     assert report_page.meaning("cnn3d", "cutoff", 1.0) == "of the filter, in cycles per k rows"
     assert report_page.meaning("softnet", "interval", "centred").startswith("peak ± k moved by")
-    assert report_page.meaning("softnet", "interval", "other") == ""
+    assert report_page.meaning("softnet", "interval", "other").startswith("[peak-k, peak+k]")
     assert report_page.meaning("sfamnet", "flow", "dis") == ""  # the protocol's own, not the key
     assert report_page.meaning("softnet", "cutoff", 1.0) == report_page.meaning("x", "p", 1) == ""

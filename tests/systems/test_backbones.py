@@ -134,7 +134,8 @@ def test_folds_and_padding_of_a_block(name):
     block, rng = BLOCKS[name], np.random.default_rng(0)
     x = rng.normal(size=(2, 5, 7, 7, 6)).astype(np.float32)
     weight = np.array([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]], np.float32)
-    variables = jax.vmap(block.init)(jax.random.split(jax.random.key(0)), x, weight)
+    init = jax.jit(jax.vmap(block.init))
+    variables = init(jax.random.split(jax.random.key(0)), x, weight)
     one = jax.jit(step_of(block))
 
     def fold(number, x=x, weight=weight):

@@ -143,7 +143,7 @@ def place_of(cell):
 def test_folds_side_by_side_equal_one_after_another():
     images = jax.random.uniform(jax.random.key(1), (2, 3, 42, 42, 3))
     keys = jax.random.split(jax.random.key(2))
-    params = jax.vmap(softnet.Network().init)(keys, images)
+    params = jax.jit(jax.vmap(softnet.Network().init))(keys, images)
 
     def slope(params, images):
         return jax.grad(lambda p: jnp.sum(softnet.Network().apply(p, images) ** 2))(params)

@@ -152,13 +152,8 @@ def test_outputs_of_the_reference():
 
 
 def test_intermediate_values_of_the_reference():
-    _, state = net.Network(D32).apply(
-        golden_tree("weights/"),
-        golden_clips()[:4],
-        jnp.ones(4),
-        capture_intermediates=True,
-        mutable=["intermediates"],
-    )
+    work = partial(net.Network(D32).apply, capture_intermediates=True, mutable=["intermediates"])
+    _, state = jax.jit(work)(golden_tree("weights/"), golden_clips()[:4], jnp.ones(4))
 
     def value(*path):
         node = state["intermediates"]
