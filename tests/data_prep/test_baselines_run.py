@@ -26,7 +26,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"--config.data.root={root}", f"--config.data.shards={folder / 'shards'}",
         "--config.features.face.backend=csv", f"--config.features.face.csv={folder / 'landmarks'}",
         "--config.train.epochs=1", "--config.train.updates=2", "--config.train.devices=1",
-        "--config.data.jobs=1", "--config.evaluation.bootstrap=0", "--config.evaluation.chance_draws=2",
+        "--config.data.jobs=1", "--config.evaluation.bootstrap=0",
+        "--config.evaluation.chance_draws=2",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder / "run"
