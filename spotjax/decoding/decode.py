@@ -7,7 +7,6 @@ interval of k frames on both sides of each peak.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.signal import find_peaks
 
 from spotjax.types import Detection
 
@@ -72,6 +71,8 @@ def peaks(curve: np.ndarray, height: float, distance: int) -> np.ndarray:
     run are never peaks; of two near peaks the higher one stays.  Runs of finite values are searched
     one by one.
     """
+    from scipy.signal import find_peaks  # takes most of a second to import
+
     finite = np.isfinite(curve)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], finite, [False]]).astype(np.int8)))
     found = [

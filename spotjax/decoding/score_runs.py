@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.signal import butter, sosfiltfilt
 
 from spotjax.counting.matching import RULES, Counts, VideoResult
 from spotjax.decoding.contrast import runs
@@ -96,6 +95,8 @@ def smooth(
     nothing to filter.  The result is normalised as in `normalise`.  Raises ValueError if the shapes
     differ, for k or order < 1 and for a cut-off that is not positive.
     """
+    from scipy.signal import butter, sosfiltfilt  # takes most of a second to import
+
     if k < 1 or order < 1 or not cutoff > 0:
         raise ValueError(f"k {k} and order {order} must be at least 1, cutoff {cutoff} positive")
     values = _known(scores, valid)

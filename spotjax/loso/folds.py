@@ -82,12 +82,12 @@ def init_state(
 
     Number 0 is shared by all folds, as in SOFTNet's release.
     """
-    init = jax.jit(system.init)
+    init, begin = jax.jit(system.init), jax.jit(optimizer.init)
     made = {}
     for number in dict.fromkeys(initialisations):
         key = jax.random.key(seed)
         variables = init(jax.random.fold_in(key, number) if number else key)
-        state = State(variables, optimizer.init(variables["params"]), jnp.zeros((), jnp.int32))
+        state = State(variables, begin(variables["params"]), jnp.zeros((), jnp.int32))
         made[number] = jax.tree.map(np.asarray, state)
     return jax.tree.map(lambda *leaves: np.stack(leaves), *(made[n] for n in initialisations))
 

@@ -183,7 +183,7 @@ def test_command_line_in_a_fresh_process_imports_no_jax(tiny: Path, tmp_path: Pa
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["--help"])
+        main(["--config", "configs/demo.py", "--help"])
     text = capsys.readouterr().out
     assert "rawpic/s15" in text and "features.flow.method" in text and "Run the same" in text
 

@@ -20,7 +20,7 @@ from spotjax.parameters import released, released_files, weights
 from spotjax.parameters.released_weights import FPS, K
 from spotjax.parameters.weights import load
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KERAS = {
     "conv_u": "conv2d_3",
     "conv_v": "conv2d_4",
