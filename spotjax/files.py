@@ -4,7 +4,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,15 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             result[prefix + name] = value
     return result
+
+
+def is_one_of(key: str, keys: Iterable[str]) -> bool:
+    """Whether a key of `flat` is one of `keys`, or below one that is a section.
+
+    >>> is_one_of("data.root", ["data"]), is_one_of("database", ["data"])
+    (True, False)
+    """
+    return any(key == name or key.startswith(f"{name}.") for name in keys)
 
 
 def folder(path: Path | str, option: str) -> Path:

@@ -145,21 +145,20 @@ def _groups(configs: Sequence[Config]) -> list[list[int]]:
 
 def finished(run: Path, config: Config) -> bool:
     """Whether `run` holds the evaluated results of exactly this config."""
-    if not (run / "metrics.json").exists() or not (run / "config.json").exists():
-        return False
-    saved, _, _ = rundir.load_run(run)
-    return config_lib.to_dict(saved) == config_lib.to_dict(config) == _evaluated(run)
+    return not why_not(run, config)
 
 
 def why_not(run: Path, config: Config) -> str:
-    """Why a run is not `finished`."""
+    """Why a run is not `finished`; empty if it is."""
     if not (run / "metrics.json").exists() or not (run / "config.json").exists():
         return "not trained yet"
-    saved, wanted = (files.flat(config_lib.to_dict(c)) for c in (rundir.load_run(run)[0], config))
-    for key in dict.fromkeys([*wanted, *saved]):
-        if saved.get(key) != wanted.get(key):
-            return f"its results are of another config ({key} {saved.get(key)})"
-    return "it was evaluated with another config"
+    wanted = config_lib.to_dict(config)
+    for made in (config_lib.to_dict(rundir.load_run(run)[0]), _evaluated(run)):
+        have, want = files.flat(made), files.flat(wanted)
+        for key in dict.fromkeys([*want, *have]):
+            if have.get(key) != want.get(key):
+                return f"its results are of another config ({key} {have.get(key)})"
+    return ""
 
 
 def _evaluated(run: Path) -> Any:

@@ -22,7 +22,7 @@ from spotjax.cli import load_config, parse, parser
 from spotjax.config import EXPRESSION_TYPES, Config
 from spotjax.data import schema, shards
 from spotjax.errors import UserError, command
-from spotjax.files import flat
+from spotjax.files import flat, is_one_of
 from spotjax.loso import hosts, rundir, runs, start
 from spotjax.systems import build
 
@@ -68,7 +68,7 @@ def _program(config: Config) -> str:
     values = {
         key: value
         for key, value in flat(config_lib.to_dict(config)).items()
-        if not rundir.is_one_of(key, own)
+        if not is_one_of(key, own)
     }
     return config_lib.digest(values)
 

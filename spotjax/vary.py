@@ -80,7 +80,7 @@ def decoding_keys(config: Config) -> list[str]:
 
 
 def _why_not(config: Config, key: str) -> str:
-    if not rundir.is_one_of(key, rundir.free_keys(config)):
+    if not files.is_one_of(key, rundir.free_keys(config)):
         return "would need training again (spotjax.train, spotjax.sweep)"
     if key.startswith("system."):
         return "would need scoring again (spotjax.evaluate)"

@@ -115,11 +115,7 @@ def _configuration(one: Scored) -> str:
     if one.method:  # has neither seed nor training
         return one.label
     values = files.flat(config_lib.to_dict(run_counts.evaluated(one)))
-    kept = {
-        key: value
-        for key, value in values.items()
-        if not any(key == name or key.startswith(f"{name}.") for name in NO_MATTER)
-    }
+    kept = {key: value for key, value in values.items() if not files.is_one_of(key, NO_MATTER)}
     return config_lib.digest(kept)
 
 
@@ -173,5 +169,4 @@ def _result(method: Method, type: str, terms: Terms) -> Result:
 
 def counted(result: Result, joint: str = "/") -> str:
     """tp, fp, fn: means over the runs."""
-    sums = result.counts.sum(axis=1).mean(axis=0)[:3]
-    return joint.join(f"{value:.1f}".removesuffix(".0") for value in sums)
+    return run_counts.joined(result.counts.sum(axis=1).mean(axis=0)[:3].tolist(), joint)

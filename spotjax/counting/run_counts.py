@@ -97,6 +97,15 @@ def evaluated(scored: Scored) -> Config:
         ) from None
 
 
+def joined(values: Iterable[float], joint: str) -> str:
+    """Counts, or their means over runs, in a row.
+
+    >>> joined([35, 12.333, 10], "/")
+    '35/12.3/10'
+    """
+    return joint.join(f"{value:.1f}".removesuffix(".0") for value in values)
+
+
 def counts(
     scored: Scored, rule: str, iou: float, video_set: str = "all"
 ) -> dict[str, dict[str, Counts]]:

@@ -7,7 +7,7 @@ metrics.json intervals.csv truths.csv videos.csv curves.npz report.html    after
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from spotjax import config as config_lib
 from spotjax.config import Config
 from spotjax.config.base import keys_that_change
 from spotjax.errors import UserError
-from spotjax.files import flat, write_json, write_text
+from spotjax.files import flat, is_one_of, write_json, write_text
 
 FREE_KEYS = (
     "baselines",
@@ -44,11 +44,6 @@ def free_keys(config: Config) -> tuple[str, ...]:
     """All keys that may differ when the run of this config goes on."""
     marked = keys_that_change(type(config.system), "intervals", "scores")
     return FREE_KEYS + tuple(f"system.{name}" for name in marked)
-
-
-def is_one_of(key: str, keys: Iterable[str]) -> bool:
-    """Whether `key` is one of `keys`, or a key of a section that is."""
-    return any(key == name or key.startswith(f"{name}.") for name in keys)
 
 
 def versions() -> dict[str, str]:

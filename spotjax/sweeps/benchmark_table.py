@@ -151,7 +151,7 @@ def _span(score: Score | None) -> str:
 
 
 def _counts(score: Score | None, joint: str = "/") -> str:
-    return joint.join(f"{count:.1f}".removesuffix(".0") for count in score.counts) if score else "-"
+    return run_counts.joined(score.counts, joint) if score else "-"
 
 
 def _ratio(score: Score | None, key: str) -> str:

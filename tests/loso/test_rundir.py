@@ -29,7 +29,6 @@ def test_a_run_goes_on_with_other_decoding_but_not_with_other_training(tmp_path)
 def test_what_a_system_marks_is_free_of_that_system_alone():
     cnn3d = rundir.free_keys(Config(name="x", system=Cnn3d()))
     assert {"system.cutoff", "system.k_micro", "data"} < set(cnn3d) and "system.p" not in cnn3d
-    assert rundir.is_one_of("data.root", cnn3d) and not rundir.is_one_of("database", cnn3d)
     assert "system.skips_micro" not in cnn3d
     intervals = keys_that_change(Cnn3d, "intervals")
     assert "cutoff" in intervals and "k_micro" not in intervals

@@ -361,7 +361,7 @@ def command(*words):
 
 
 def test_a_run_becomes_a_file_on_the_command_line(tmp_path):
-    from test_weights import make_run, same
+    from test_run_weights import make_run, same
 
     workdir, _ = make_run(tmp_path, "softnet")
     done = command(workdir, "--out", tmp_path / "mine")
