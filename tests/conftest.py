@@ -24,7 +24,7 @@ if os.environ["JAX_PLATFORMS"] != "cpu":  # products of 32 bits, sums always in 
 
 import jax
 import pytest
-from toy import toy_dataset
+from toy import toy_clips, toy_dataset
 
 from spotjax.loso import scoring
 from spotjax.types import Dataset
@@ -57,6 +57,12 @@ def pytest_collection_finish() -> None:
 def toy() -> Dataset:
     """A data set of four subjects."""
     return toy_dataset()
+
+
+@pytest.fixture(scope="session")
+def clips() -> Dataset:
+    """A data set of four subjects with MESNet's streams."""
+    return toy_clips()
 
 
 @pytest.fixture(autouse=True, scope="module")

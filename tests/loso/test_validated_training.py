@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy import toy_clips
 
 from spotjax.config import Config, Mesnet, MesnetFeatures, Train
 from spotjax.data import plans, rows, splits
@@ -54,11 +53,6 @@ def scripted(merits):
 
 ONE_STEP = Train(batch=1000, learning_rate=1.0, validation=1, validate_every=1, epochs=6)
 """One update an epoch."""
-
-
-@pytest.fixture(scope="module")
-def clips():
-    return toy_clips()
 
 
 def run(data, system, train, wanted=("s0", "s2"), states=None, first=0, best=None):

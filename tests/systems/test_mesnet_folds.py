@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from toy import toy_clips, without_micro
+from toy import without_micro
 
 from spotjax.config import Config, Mesnet, MesnetFeatures, Train
 from spotjax.data import plans, splits
@@ -17,11 +17,6 @@ CONFIG = Mesnet(size=32, clips_micro=1, clips_macro=0, clips_none=1)
 SYSTEM = build(CONFIG, {})
 STAGE = SYSTEM.before
 TRAIN = Train(validation=0.3, validation_of="videos")
-
-
-@pytest.fixture(scope="module")
-def clips():
-    return toy_clips()
 
 
 def loso(data, wanted=(), system=SYSTEM):
